@@ -1,0 +1,23 @@
+"""Rules for the batch size and the block size. Each works in anybody's own loop: ask `propose`, tell `observe`.
+
+A file in this folder is all it takes: `from adaptive_bench.schedulers import DiveBatch` finds what divebatch.py holds.
+"""
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
+from adaptive_bench.size import BatchShape, Progress, SizeRange
+
+__all__ = ["BatchShape", "Observation", "Progress", "SizeRange", "SizeScheduler", "Stat"]
+
+for _found in pkgutil.iter_modules(__path__):
+    for _name, _value in vars(importlib.import_module(f"{__name__}.{_found.name}")).items():
+        if isinstance(_value, type) and issubclass(_value, SizeScheduler) and _value is not SizeScheduler:
+            globals()[_name] = _value
+            __all__ += [_name]
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

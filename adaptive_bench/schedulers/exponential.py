@@ -1,0 +1,29 @@
+"""Strategy 2 of the lab sheet."""
+
+from dataclasses import dataclass
+
+from adaptive_bench.schedulers.base import SizeScheduler, positive, power
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class Exponential(SizeScheduler):
+    """B_i = initial * factor^i after i intervals (lab sheet, strategy 2).
+
+    `interval` is in epochs. The power is of the real value, not of a rounded size, so nothing drifts:
+    16 with factor 2 every 10 epochs is 16, 32, 64, 128, 256. A factor below 1 shrinks the size, down to a wish of 1.
+    """
+
+    factor: float = 1.1
+    interval: float = 1  # epochs
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("factor", self.factor)
+        positive("interval", self.interval)
+
+    def only_grows(self) -> bool:
+        return self.factor >= 1
+
+    def propose(self, progress: Progress) -> float:
+        return max(1.0, self.initial * power(self.factor, progress.completed(self.interval)))

@@ -1,0 +1,17 @@
+"""No schedule: the baseline."""
+
+from dataclasses import dataclass
+
+from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class Fixed(SizeScheduler):
+    """B = initial, the whole run: the baseline of every comparison."""
+
+    def only_grows(self) -> bool:
+        return True
+
+    def propose(self, progress: Progress) -> float:
+        return self.initial

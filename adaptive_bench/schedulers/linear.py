@@ -1,0 +1,30 @@
+"""Strategy 1 of the lab sheet."""
+
+import math
+from dataclasses import dataclass
+
+from adaptive_bench.schedulers.base import SizeScheduler, positive
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class Linear(SizeScheduler):
+    """B_i = initial + increment * i after i intervals (lab sheet, strategy 1).
+
+    `interval` is in epochs. A negative increment shrinks the size; where it would fall to 0 or below, the wish is 1.
+    """
+
+    increment: float = 32  # samples an interval
+    interval: float = 1  # epochs
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("interval", self.interval)
+        if not math.isfinite(self.increment):
+            raise ValueError(f"increment={self.increment}: a finite number of samples is expected")
+
+    def only_grows(self) -> bool:
+        return self.increment >= 0
+
+    def propose(self, progress: Progress) -> float:
+        return max(1.0, self.initial + self.increment * progress.completed(self.interval))

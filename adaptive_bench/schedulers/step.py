@@ -1,0 +1,38 @@
+"""A list of sizes: the control that any adaptive method must beat."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from adaptive_bench.schedulers.base import SizeScheduler, positive
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class Step(SizeScheduler):
+    """B = initial before the first milestone, sizes[j] from milestones[j] on. Milestones are in epochs, ascending."""
+
+    milestones: Sequence[float] = (20,)  # epochs
+    sizes: Sequence[float] = (2048,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.milestones) != len(self.sizes) or not self.sizes:
+            raise ValueError(
+                f"milestones={list(self.milestones)} and sizes={list(self.sizes)}: "
+                "lists of one length, at least one entry, are expected"
+            )
+        for name, values in (("milestones", self.milestones), ("sizes", self.sizes)):
+            for value in values:
+                positive(name, value)
+        if any(later <= earlier for earlier, later in pairwise(self.milestones)):
+            raise ValueError(f"milestones={list(self.milestones)}: ascending epochs are expected")
+
+    def only_grows(self) -> bool:
+        path = [self.initial, *self.sizes]
+        return all(later >= earlier for earlier, later in pairwise(path))
+
+    def propose(self, progress: Progress) -> float:
+        passed = bisect_right(list(self.milestones), progress.epoch + 1e-9)  # allowance as in Progress.completed
+        return self.sizes[passed - 1] if passed else self.initial
