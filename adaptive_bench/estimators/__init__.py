@@ -1,0 +1,9 @@
+"""The backward pass, and gradient statistics measured on it."""
+
+from adaptive_bench.estimators.auto import Auto
+from adaptive_bench.estimators.base import GradientEstimator, LossFunction, Measurement
+from adaptive_bench.estimators.coverage import coverage
+from adaptive_bench.estimators.microbatch import MicroBatch
+from adaptive_bench.estimators.per_sample import PerSample
+
+__all__ = ["Auto", "GradientEstimator", "LossFunction", "Measurement", "MicroBatch", "PerSample", "coverage"]

@@ -1,0 +1,54 @@
+"""Squared norms of each row's share in a layer's parameter gradients.
+
+The gradient of a mean loss is a sum over the rows of a batch, and in every layer here row i's share follows from row i of the
+layer's input and of the gradient at its output. A share is summed over positions (pixels, tokens) before it is squared.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from adaptive_bench.estimators.blocks import blocks
+from adaptive_bench.estimators.convolution import convolution
+from adaptive_bench.estimators.embedding import embedding
+from adaptive_bench.estimators.linear import linear
+from adaptive_bench.estimators.normalisation import BATCH_NORMS, batch_norm, batch_statistics, group_norm, layer_norm
+from adaptive_bench.estimators.positions import sum_positions
+
+# (module, x, d) -> (m,), from m rows x of the input and d of the gradient at the output
+WEIGHT_RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
+    nn.Linear: linear,
+    nn.Conv1d: convolution,
+    nn.Conv2d: convolution,
+    nn.GroupNorm: group_norm,
+    nn.LayerNorm: layer_norm,
+    nn.Embedding: embedding,
+}
+COVERED = (*WEIGHT_RULES, *BATCH_NORMS)
+
+
+def sample_sq_norms(module: nn.Module, inputs: Tensor, gradients: Tensor, *, rows: Tensor | None = None) -> Tensor:
+    """Squared norms of the shares of the chosen rows (None: all) in the gradient of the module's trainable parameters: (m,).
+
+    `gradients` is the derivative of the loss with respect to the module's output. Both tensors hold all rows of the batch.
+    """
+    weighted, biased = (_trainable(getattr(module, name, None)) for name in ("weight", "bias"))
+    rule = _weight_rule(module, inputs) if weighted else None
+    parts = []
+    for x, d in blocks(inputs, gradients, rows=rows):
+        part = d.new_zeros(len(d)) if rule is None else rule(x, d)
+        parts.append(part + sum_positions(module, d).square().sum(1) if biased else part)
+    return torch.cat(parts)
+
+
+def _trainable(parameter: Tensor | None) -> bool:
+    return parameter is not None and parameter.requires_grad
+
+
+def _weight_rule(module: nn.Module, inputs: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    if isinstance(module, BATCH_NORMS):
+        mean, variance = batch_statistics(module, inputs)  # of the whole batch, whichever rows are chosen
+        return partial(batch_norm, module, mean=mean, variance=variance)
+    return partial(WEIGHT_RULES[type(module)], module)

@@ -1,0 +1,30 @@
+"""The moments of the per-sample gradient, from any split of a batch into pieces."""
+
+import math
+from dataclasses import dataclass
+
+from adaptive_bench.schedulers.base import Stat
+
+MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """A batch of B samples seen as k pieces of b_j samples with mean gradients h_j, so that g = sum_j (b_j / B) h_j."""
+
+    samples: int  # B
+    count: int  # k
+    weighted_sq_norms: float  # sum_j b_j |h_j|^2, or an unbiased estimate of it
+
+    def moments(self, sq_norm: float) -> dict[Stat, float]:
+        """Unbiased estimates, given sq_norm = |g|^2. A batch of one sample has no variance: nan, and so is GRAD_SQ_NORM.
+
+        E|h_j|^2 = |G|^2 + tr(Sigma) / b_j gives E sum_j b_j |h_j|^2 = B |G|^2 + k tr(Sigma); E B |g|^2 = B |G|^2 + tr(Sigma).
+        Their difference is (k - 1) tr(Sigma) for any sizes b_j. Equal sizes give the two-batch pair of McCandlish et al. (2018,
+        arXiv 1812.06162, appendix A.1), k = B the sample variance B (s - |g|^2) / (B - 1) with s = (1/B) sum_i |g_i|^2.
+        """
+        if self.count < 2:
+            return {Stat.GRAD_VARIANCE: math.nan, Stat.GRAD_SQ_NORM: math.nan, Stat.SAMPLE_SQ_NORMS: sq_norm}
+        variance = (self.weighted_sq_norms - self.samples * sq_norm) / (self.count - 1)
+        unbiased = sq_norm - variance / self.samples
+        return {Stat.GRAD_VARIANCE: variance, Stat.GRAD_SQ_NORM: unbiased, Stat.SAMPLE_SQ_NORMS: unbiased + variance}
