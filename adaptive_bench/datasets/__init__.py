@@ -1,0 +1,8 @@
+"""Data sets: each is a function that returns a task, i.e. streams, a loss and a metric."""
+
+from adaptive_bench.datasets.base import Evaluation, Task
+from adaptive_bench.datasets.cifar10 import cifar10
+from adaptive_bench.datasets.digits import digits
+from adaptive_bench.datasets.synthetic_convex import synthetic_convex
+
+__all__ = ["Evaluation", "Task", "cifar10", "digits", "synthetic_convex"]

@@ -1,0 +1,62 @@
+"""Classification: cross-entropy, and accuracy in percent."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adaptive_bench.datasets.base import Evaluation, Task
+from adaptive_bench.streams.base import Batch, Stream
+
+EVALUATION_ROWS = 1000  # rows a forward pass of an evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A split that is only read: stored inputs, what makes them ready for the model, and targets."""
+
+    inputs: Tensor
+    targets: Tensor
+    prepare: Callable[[Tensor], Tensor]
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, targets in zip(*(torch.split(part, EVALUATION_ROWS) for part in (self.inputs, self.targets)), strict=True):
+            yield self.prepare(inputs), targets
+
+
+class Classification(Task):
+    """Softmax cross-entropy over `outputs` classes; with one output, logistic regression on labels 0 and 1."""
+
+    metric = "accuracy"
+    maximise = True
+    has_blocks = False
+
+    def __init__(self, *, train: Stream, held_out: Mapping[str, HeldOut], inputs: Sequence[int], outputs: int) -> None:
+        self.train = train
+        self.held_out = held_out
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self._loss(model(batch.inputs), batch.targets, reduction="mean")
+
+    def evaluate(self, model: nn.Module, split: str) -> Evaluation:
+        held_out = self.held_out[split]
+        loss, correct = torch.zeros(2, device=held_out.targets.device)
+        model.eval()
+        with torch.inference_mode():
+            for inputs, targets in held_out.chunks():
+                logits = model(inputs)
+                loss = loss + self._loss(logits, targets, reduction="sum")
+                chosen = logits.squeeze(1) > 0 if self.outputs == 1 else logits.argmax(1)
+                correct = correct + (chosen == targets).sum()
+        model.train()
+        count = len(held_out.targets)
+        return Evaluation(value=100 * correct.item() / count, loss=loss.item() / count)
+
+    def _loss(self, logits: Tensor, targets: Tensor, *, reduction: str) -> Tensor:
+        if self.outputs == 1:
+            return F.binary_cross_entropy_with_logits(logits.squeeze(1), targets.to(logits.dtype), reduction=reduction)
+        return F.cross_entropy(logits, targets, reduction=reduction)

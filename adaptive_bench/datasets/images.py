@@ -1,0 +1,81 @@
+"""Image sets: prepared files on disk, and the task they become."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptive_bench.datasets.classification import Classification, HeldOut
+from adaptive_bench.datasets.split import Sizes, split
+from adaptive_bench.streams.images import Augmentation, ImageStream, Normalisation
+
+Images = tuple[Tensor, Tensor]  # (n, h, w, c) uint8 and (n,) int64
+
+
+def read_prepared(name: str, *, root: str, shape: Sequence[int], classes: int) -> tuple[Images, Images]:
+    """Training and test set out of <root>/<name>/{train,test}.npz: `images` uint8 (n, h, w, c), `labels` int64 (n,).
+
+    Raises ValueError if a file is missing or truncated, or holds something else.
+    """
+    train, test = (
+        _read(Path(root) / name / f"{part}.npz", name=name, shape=shape, classes=classes) for part in ("train", "test")
+    )
+    return train, test
+
+
+def _read(path: Path, *, name: str, shape: Sequence[int], classes: int) -> Images:
+    command = f"python scripts/fetch_data.py {name} --root {path.parent.parent}"
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; make it with: {command}, or name another folder with dataset.root=DIR")
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            images, labels = file["images"], file["labels"]
+    except (zipfile.BadZipFile, zlib.error, ValueError, TypeError, EOFError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): truncated or of another format; delete it and run: {command}"
+        ) from error
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != tuple(shape):
+        expected = " x ".join(map(str, shape))
+        raise ValueError(f"{path}: images are {images.dtype} of shape {images.shape}; expected uint8, n x {expected}")
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
+        raise ValueError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}; "
+            f"expected one whole number for each of {len(images)} images"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}; {name} has the classes 0 to {classes - 1}")
+    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+
+
+def image_classification(
+    train: Images,
+    test: Images,
+    *,
+    classes: int,
+    sizes: Sizes,
+    mean: Sequence[float],
+    std: Sequence[float],
+    augmentation: Augmentation,
+    seed: int,
+    device: torch.device,
+) -> Classification:
+    """The task: a validation split is taken from the training set by seed, and everything moves to the device once."""
+    chosen, validation, tested = split(sizes, available=len(train[1]), available_test=len(test[1]), seed=seed)
+    images, labels = train
+    height, width, channels = images.shape[1:]
+    normalise = Normalisation(images.shape[1:], mean=mean, std=std, device=device)
+    return Classification(
+        train=ImageStream(
+            images[chosen].to(device), labels[chosen].to(device), seed=seed, mean=mean, std=std, augmentation=augmentation
+        ),
+        held_out={
+            "validation": HeldOut(images[validation].to(device), labels[validation].to(device), normalise),
+            "test": HeldOut(test[0][tested].to(device), test[1][tested].to(device), normalise),
+        },
+        inputs=(channels, height, width),
+        outputs=classes,
+    )

@@ -1,0 +1,13 @@
+"""What a convolutional model can be fed."""
+
+from collections.abc import Sequence
+
+
+def image_channels(inputs: Sequence[int]) -> int:
+    """The channels of an image shape (channels, height, width). Raises ValueError for anything else."""
+    if len(inputs) != 3:
+        shape = ", ".join(map(str, inputs))
+        raise ValueError(
+            f"inputs=({shape}): a convolutional network takes images, this data set has vectors; take model=mlp or model=linear"
+        )
+    return inputs[0]

@@ -1,0 +1,18 @@
+"""Multi-layer perceptrons; with no hidden layer, logistic regression."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+
+def mlp(*, inputs: Sequence[int], outputs: int, hidden: Sequence[int] = (64, 64)) -> nn.Module:
+    """Fully connected ReLU layers of the widths in `hidden`; with none, one linear layer, which makes a convex problem."""
+    if any(width < 1 for width in hidden):
+        raise ValueError(f"hidden={list(hidden)}: every width is a whole number from 1 up")
+    widths = [math.prod(inputs), *hidden]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))

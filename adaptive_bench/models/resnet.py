@@ -1,0 +1,75 @@
+"""Residual networks: the CIFAR family of He et al. (2016), section 4.2, and torchvision's ResNet-18."""
+
+from collections.abc import Sequence
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from adaptive_bench.models.inputs import image_channels
+from adaptive_bench.models.norm import norm_factory, norm_layer
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (option B: a 1x1 convolution where the shape changes)."""
+
+    def __init__(self, before: int, channels: int, *, stride: int, norm: str) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
+            norm_layer(norm, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            norm_layer(norm, channels),
+        )
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and before == channels
+            else nn.Sequential(nn.Conv2d(before, channels, 1, stride, bias=False), norm_layer(norm, channels))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.residual(x) + self.shortcut(x))
+
+
+def cifar_resnet(*, depth: int, inputs: Sequence[int], outputs: int, norm: str = "batch") -> nn.Module:
+    """The 6 n + 2 layer network of He et al. (2016) for small images: three stages of n blocks with 16, 32 and 64 channels."""
+    blocks, rest = divmod(depth - 2, 6)
+    if blocks < 1 or rest:
+        raise ValueError(f"depth={depth}: 6 n + 2 is expected (8, 14, 20, ...)")
+    layers: list[nn.Module] = [nn.Conv2d(image_channels(inputs), 16, 3, padding=1, bias=False), norm_layer(norm, 16), nn.ReLU()]
+    before = 16
+    for channels in (16, 32, 64):
+        for block in range(blocks):
+            layers.append(BasicBlock(before, channels, stride=2 if block == 0 and channels > 16 else 1, norm=norm))
+            before = channels
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, outputs))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def resnet8(*, inputs: Sequence[int], outputs: int, norm: str = "batch") -> nn.Module:
+    """ResNet-8: one block a stage."""
+    return cifar_resnet(depth=8, inputs=inputs, outputs=outputs, norm=norm)
+
+
+def resnet20(*, inputs: Sequence[int], outputs: int, norm: str = "batch") -> nn.Module:
+    """ResNet-20: three blocks a stage."""
+    return cifar_resnet(depth=20, inputs=inputs, outputs=outputs, norm=norm)
+
+
+def resnet18(*, inputs: Sequence[int], outputs: int, norm: str = "batch", stem: str = "cifar") -> nn.Module:
+    """Torchvision's ResNet-18; with `stem=cifar`, a 3x3 convolution without stride and no pooling stand in front."""
+    if stem not in ("cifar", "imagenet"):
+        raise ValueError(f"stem={stem!r}: cifar or imagenet is expected")
+    channels = image_channels(inputs)
+    model: nn.Module = torchvision.models.resnet18(num_classes=outputs, norm_layer=norm_factory(norm))
+    if stem == "cifar":
+        model.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    elif channels != 3:
+        raise ValueError(f"stem=imagenet takes images of 3 channels, got {channels}; choose model.stem=cifar")
+    return model
