@@ -1,0 +1,7 @@
+"""Who is told about a run while it runs. Our own Parquet files are the truth and are written elsewhere (record.py)."""
+
+from adaptive_bench.loggers.base import Logger, Row
+from adaptive_bench.loggers.heartbeat import Heartbeat
+from adaptive_bench.loggers.progress import ProgressBar
+
+__all__ = ["Heartbeat", "Logger", "ProgressBar", "Row"]  # wandb.WandbMirror is imported by those who ask for it

@@ -1,0 +1,162 @@
+"""What stays of a run: its identity, its rows, its record, and the folder that holds them."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+
+from adaptive_bench.files import replacing
+from adaptive_bench.loggers.base import Row
+
+OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root")  # cannot change the outcome
+
+
+# the columns of a trace, before those of the statistics; a run that diverges at once has no row to take them from
+TRACE = (
+    *("step", "samples", "epoch", "seconds_train", "seconds_measure", "seconds_evaluate", "lr", "loss"),
+    *("batch_size", "batch_size_wished", "physical_batch", "block_size"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """`run` is the digest of all settings that can change the outcome; `cell` is the same without the seed."""
+
+    run: str
+    cell: str
+    settings: Mapping[str, Any]  # flat, with dotted keys
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Identity":
+        flat = dict(_flatten(settings))
+        flat = {key: value for key, value in flat.items() if not any(key == out or key.startswith(f"{out}.") for out in OUTSIDE)}
+        seedless = {key: value for key, value in flat.items() if key != "seed"}
+        return cls(run=_digest(flat), cell=_digest(seedless), settings=flat)
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            whole = isinstance(value, float) and value.is_integer()
+            yield f"{prefix}{key}", int(value) if whole else value  # epochs=4 and epochs=4.0 are one run
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class RunFolder:
+    """runs/<digest> of a results folder.
+
+    config.yaml and state.json are there from the start, checkpoint.pt while the run is unfinished, trace.parquet and
+    evaluations.parquet at its end; record.parquet is written last, so its presence means "finished".
+    """
+
+    def __init__(self, results: Path, run: str) -> None:
+        self.path = results / "runs" / run
+        self.checkpoint = self.path / "checkpoint.pt"
+        self._state = self.path / "state.json"
+        self._record = self.path / "record.parquet"
+        self._beat = 0.0
+
+    @property
+    def finished(self) -> bool:
+        return self._record.exists()
+
+    def record(self) -> dict[str, Any]:
+        """The record of a finished run."""
+        return dict(pd.read_parquet(self._record).iloc[0])
+
+    @contextmanager
+    def claimed(self, config: str) -> Iterator[bool]:
+        """Hold the folder for one process; False if another one holds it. How the block ends is kept as the run's state.
+
+        Raises ValueError if the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise ValueError(
+                f"results folder {self.path} cannot be written ({error}); choose another with results=DIR"
+            ) from error
+        try:
+            for unfinished in self.path.glob(".*.[0-9]*"):  # of a process that was killed while it wrote
+                unfinished.unlink()
+            if not self.finished:
+                with replacing(self.path / "config.yaml") as part:
+                    part.write_text(config)
+                self._write_state("running", "")
+            yield True
+        except BaseException as error:
+            stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+            self._write_state("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
+        finally:
+            lock.release()
+
+    def beat(self, samples: int, *, budget: int) -> None:
+        """Note how far the run is, at most once a second."""
+        if time.monotonic() - self._beat > 1:
+            self._beat = time.monotonic()
+            self._write_state("running", "", samples=samples, budget=budget)
+
+    def finish(self, *, steps: Sequence[Row], evaluations: Sequence[Row], record: Row) -> None:
+        write_parquet(self.path / "trace.parquet", steps)
+        write_parquet(self.path / "evaluations.parquet", evaluations)
+        write_parquet(self._record, [record])  # last: its presence means finished
+        self.checkpoint.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+
+    def noted(self) -> dict[str, Any] | None:
+        """The state of an unfinished run as its process noted it, whether or not that process still lives."""
+        try:
+            state: dict[str, Any] = json.loads(self._state.read_text())
+        except FileNotFoundError:
+            return None
+        return state
+
+    def state(self) -> dict[str, Any]:
+        """{"status", "reason"} and, of an unfinished run, {"samples", "budget"} as last noted."""
+        if self.finished:
+            record = self.record()
+            return {
+                "status": record["status"],
+                "reason": record["reason"],
+                "samples": record["samples"],
+                "budget": record["samples"],
+            }
+        state = self.noted() or {"status": "not started", "reason": ""}
+        if state["status"] == "running" and not self._held():
+            state |= {"status": "interrupted", "reason": "its process is gone"}
+        return state
+
+    def _held(self) -> bool:
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+
+    def _write_state(self, status: str, reason: str, **more: Any) -> None:
+        with replacing(self._state) as part:
+            part.write_text(json.dumps({"status": status, "reason": reason, **more}))
+
+
+def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path) as part:
+        pd.DataFrame(list(rows), columns=None if rows else list(TRACE)).to_parquet(part, index=False)
