@@ -1,0 +1,34 @@
+"""From a results folder to tables, figures and a page. Works from files alone and imports nothing that trains.
+
+Figures are imported apart (`from adaptive_bench.analysis import figures`), because seaborn is slow to load.
+"""
+
+from .compare import Comparison, difference, holm, ratio
+from .detectable import detectable
+from .intervals import Interval, log_t_interval, t_interval
+from .read import Runs, read
+from .render import render
+from .report import report
+from .tables import Table, table
+from .targets import Crossing, costs, crossing, levels
+
+__all__ = [
+    "Comparison",
+    "Crossing",
+    "Interval",
+    "Runs",
+    "Table",
+    "costs",
+    "crossing",
+    "detectable",
+    "difference",
+    "holm",
+    "levels",
+    "log_t_interval",
+    "ratio",
+    "read",
+    "render",
+    "report",
+    "t_interval",
+    "table",
+]

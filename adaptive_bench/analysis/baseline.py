@@ -1,0 +1,32 @@
+"""Which arm the others are held against."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+PREFERRED = "fixed_small"
+
+
+def choose(records: pd.DataFrame, *, wanted: str | None = None) -> str:
+    """The baseline's label: `wanted` if this workload has it, else fixed_small, else the smallest fixed size, else the first."""
+    labels = records["label"].unique().tolist()
+    if wanted in labels:
+        return str(wanted)
+    if PREFERRED in labels:
+        return PREFERRED
+    fixed = records[records["scheduler"] == "fixed"].to_dict("records")
+    return str(min(fixed, key=_plainness)["label"] if fixed else labels[0])
+
+
+def check(records: pd.DataFrame, *, wanted: str | None) -> None:
+    """Refuse a baseline that no workload has."""
+    labels = sorted(records["label"].unique())
+    if wanted is not None and wanted not in labels:
+        raise ValueError(f"no arm is labelled {wanted!r}; the baseline must be one of: {', '.join(labels)}")
+
+
+def _plainness(record: dict[Any, Any]) -> tuple[bool, float, bool, str]:
+    initial = record["settings"].get("scheduler.initial")
+    size = float(initial) if isinstance(initial, int | float) else math.inf
+    return record["block_scheduler"] != "fixed", size, record["lr_rule"] != "none", record["label"]

@@ -1,0 +1,38 @@
+"""Numbers as text: what a reader sees in a table's cell."""
+
+import math
+
+from .intervals import Interval
+
+NOTHING = "-"
+
+
+def number(value: float, *, decimals: int, sign: bool = False) -> str:
+    """1,234.50; "-" for nan."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:{'+' if sign else ''},.{decimals}f}"
+
+
+def interval(value: Interval, *, decimals: int, sign: bool = False) -> str:
+    """The text "mean [low, high]", or "mean [-]" where there are too few values for bounds."""
+    mean, low, high = (number(part, decimals=decimals, sign=sign) for part in (value.mean, value.low, value.high))
+    if mean == NOTHING:
+        return NOTHING
+    return f"{mean} [{low}, {high}]" if low != NOTHING else f"{mean} [{NOTHING}]"
+
+
+def speedup(effect: Interval) -> str:
+    """A ratio near 1, to the hundredth; small ones to three digits."""
+    return interval(effect, decimals=max(2, decimals(effect.mean, digits=3)))
+
+
+def p_value(p: float) -> str:
+    return NOTHING if math.isnan(p) else f"{p:.2g}"
+
+
+def decimals(value: float, *, digits: int = 4) -> int:
+    """As many decimals as `value` needs for so many significant digits."""
+    if not math.isfinite(value) or value == 0:
+        return 2
+    return max(0, digits - 1 - math.floor(math.log10(abs(value))))

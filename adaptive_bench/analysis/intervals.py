@@ -1,0 +1,54 @@
+"""The interval of one mean, with so few values that only Student's t covers what it promises."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A mean with its bounds; nan where `n` values do not allow one."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Interval:
+    """The mean -+ t(n - 1, (1 + confidence) / 2) * s / sqrt(n), Student (1908). Without two finite values: no bounds."""
+    data = np.fromiter(values, dtype=float)
+    n = len(data)
+    if n < 2 or not np.isfinite(data).all():
+        mean = float(data.mean()) if n else math.nan
+        return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
+    mean = float(data.mean())
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * spread(data) / math.sqrt(n))
+    return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
+
+
+def log_t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Interval:
+    """The geometric mean and its interval: Student's t on logarithms, reported back. A value of 0 leaves no interval."""
+    data = np.fromiter(values, dtype=float)
+    if (data < 0).any():
+        raise ValueError(f"a logarithm of {data.min()}: values above 0 are expected; use t_interval for values of either sign")
+    if (data == 0).any():
+        return Interval(mean=0.0, low=math.nan, high=math.nan, n=len(data))
+    return exp(t_interval(np.log(data), confidence=confidence))
+
+
+def exp(logs: Interval) -> Interval:
+    """An interval of logarithms, reported back."""
+    with np.errstate(over="ignore"):  # two values far apart have bounds beyond any float: inf is right
+        mean, low, high = (float(np.exp(part)) for part in (logs.mean, logs.low, logs.high))
+    return Interval(mean=mean, low=low, high=high, n=logs.n)
+
+
+def spread(values: np.ndarray) -> float:
+    """The standard deviation s (n - 1 in the denominator); exactly 0 for equal values, where rounding would leave dust."""
+    return float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0

@@ -1,0 +1,53 @@
+"""Names for what a digest identifies: the label of an arm, the title of a workload."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import TypeAlias
+
+Settings: TypeAlias = Mapping[str, object]
+
+# what an arm may change; everything else says which task is being learned
+# fmt: off
+ARM_SETTINGS = frozenset({
+    "arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "lr_schedule", "optimizer", "estimator",
+    "logger", "measure_every", "max_grad_norm",
+})
+# fmt: on
+
+
+def task_settings(settings: Settings) -> dict[str, object]:
+    """The settings that every arm of a comparison must share."""
+    return {key: value for key, value in settings.items() if key.partition(".")[0] not in ARM_SETTINGS}
+
+
+def workload(record: Settings, *, settings: Settings) -> str:
+    """A digest of the data set, the model, the metric and the settings of the task: only runs with the same one are compared."""
+    parts = [record["dataset"], record["model"], record["metric"], task_settings(settings)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def label(record: Settings) -> str:
+    """The arm's name; without one, the choices that make it up."""
+    if record["arm"]:
+        return str(record["arm"])
+    block, rule = record["block_scheduler"], record["lr_rule"]
+    return f"{record['scheduler']}" + (f" / {block}" if block != "fixed" else "") + (f" + {rule}" if rule != "none" else "")
+
+
+def distinct(names: Mapping[str, str], *, settings: Mapping[str, Settings]) -> dict[str, str]:
+    """Names by digest, where those that were equal have the settings that differ appended: "fixed (scheduler.initial=32)"."""
+    longer = {}
+    for digest, name in names.items():
+        rivals = [settings[other] for other in names if names[other] == name]
+        own = settings[digest]
+        parts = [f"{key}={own[key]}" for key in sorted(own) if len({_canonical(rival, key=key) for rival in rivals}) > 1]
+        longer[digest] = f"{name} ({', '.join(parts)})" if parts else name
+    count = Counter(longer.values())
+    # no setting tells them apart (or only 1 from "1"): the digest does
+    return {digest: name if count[name] == 1 else f"{name} #{digest[:8]}" for digest, name in longer.items()}
+
+
+def _canonical(settings: Settings, *, key: str) -> str:
+    return json.dumps([settings[key]] if key in settings else [], sort_keys=True)

@@ -1,0 +1,35 @@
+"""What a table may be about: the columns of a record, their names and their scale."""
+
+import pandas as pd
+
+VALUES = {"final": "test", "best": "best validation"}
+
+
+def check(records: pd.DataFrame, *, metric: str) -> None:
+    """Refuse a metric that is no numeric column of the records."""
+    known = [str(name) for name in records.select_dtypes("number").columns if name != "seed"]
+    if metric not in known:
+        raise ValueError(f"no numeric column {metric!r} in the records; metric must be one of: {', '.join(sorted(known))}")
+
+
+def header(records: pd.DataFrame, *, metric: str) -> str:
+    """The metric with its unit, such as "test accuracy (%)"."""
+    name = records["metric"].iloc[0]
+    if metric in VALUES:
+        return f"{VALUES[metric]} {unit(name)}"
+    return {"steps": "updates", "seconds": "seconds (train + measure)"}.get(metric, metric)
+
+
+def unit(name: str) -> str:
+    return f"{name} (%)" if name == "accuracy" else name
+
+
+def is_percent(records: pd.DataFrame, *, metric: str) -> bool:
+    return metric in VALUES and records["metric"].iloc[0] == "accuracy"
+
+
+def on_logs(records: pd.DataFrame, *, metric: str) -> bool:
+    """Seconds and perplexities vary by factors: means and comparisons are made on logarithms, if no value is 0."""
+    multiplies = metric.startswith("seconds") or (metric in VALUES and records["metric"].iloc[0] == "perplexity")
+    done = records.loc[records["status"] == "done", metric]
+    return multiplies and bool((done > 0).all())

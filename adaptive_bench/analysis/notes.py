@@ -1,0 +1,147 @@
+"""What stands under a table: how its numbers came about, and how far they carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from .compare import WELCH
+from .metrics import unit
+from .rows import Row
+
+if TYPE_CHECKING:
+    from .tables import Table
+
+CONDITIONS = ("device", "threads", "jobs", "allocator")
+
+
+def mixed_timing(records: pd.DataFrame) -> dict[str, list[str]]:
+    """The conditions of timing that are not the same for all runs, with their values."""
+    values = {name: _values(records, name) for name in CONDITIONS}
+    if "timed_under" in records:  # a run that was resumed elsewhere is mixed in itself
+        values["conditions inside a run"] = sorted(
+            {part for text in records["timed_under"] if " | " in text for part in text.split(" | ")}
+        )
+    return {name: found for name, found in values.items() if len(found) > 1}
+
+
+def notes(table: Table, *, records: pd.DataFrame, wanted: str | None, fraction: float | None) -> tuple[str, ...]:
+    """The notes of a table. `wanted` is the baseline asked for, `fraction` the target's share of the way (None: set by hand)."""
+    lines = [
+        _baseline(table, wanted=wanted),
+        _target(table, records=records, fraction=fraction),
+        _seeds(table, records=records),
+        _intervals(table),
+        _diverged(table),
+        _misses(table),
+        _unpaired(table),
+        _timing(table, records=records),
+        _detectable(table),
+        _dirty(records),
+    ]
+    return tuple(line for line in lines if line)
+
+
+def _baseline(table: Table, *, wanted: str | None) -> str:
+    absent = f" No arm of this workload is labelled {wanted!r}." if wanted not in (None, table.baseline) else ""
+    return f"Baseline: {table.baseline}.{absent}"
+
+
+def _target(table: Table, *, records: pd.DataFrame, fraction: float | None) -> str:
+    name = unit(records["metric"].iloc[0])
+    if math.isnan(table.target):
+        return f"Target: none, because no run of {table.baseline} is done. Set one with --target."
+    early = " Some untrained models meet it already: their cost is 0, which has no ratio." if _met_untrained(table) else ""
+    if fraction is None:
+        return f"Target: validation {name} of {table.target:.6g}, set by hand.{early}"
+    scale = " on logarithms" if records["metric"].iloc[0] == "perplexity" else ""
+    return (
+        f"Target: validation {name} of {table.target:.6g}, which is {100 * fraction:g} % of the way{scale} from the untrained "
+        f"model to the median of the best values of {table.baseline}. It comes from the seeds of this table and so leans towards "
+        f"them; a target from other seeds, given with --target, does not.{early}"
+    )
+
+
+def _met_untrained(table: Table) -> bool:
+    return any(row.costs["samples"].value.mean == 0 for row in table.rows)
+
+
+def _seeds(table: Table, *, records: pd.DataFrame) -> str:
+    seeds = sorted(set(records["seed"]))
+    missing = "".join(f" {row.label} lacks {_list(row.missing)}." for row in table.rows if row.missing)
+    alone = " One seed gives no interval: at least two are needed, five are usual." if len(seeds) == 1 else ""
+    return f"Seeds: {len(seeds)} ({_list(seeds)}).{missing}{alone}"
+
+
+def _intervals(table: Table) -> str:
+    change = "The ratio to the baseline" if table.logs else "The difference"
+    scale = " on logarithms (the mean is geometric)" if table.logs else ""
+    return (
+        f"Brackets: 95 % intervals by Student's t{scale}. {change} and the speed-ups compare runs of the same seed (paired t), a "
+        "speed-up on log ratios: baseline / arm, as a ratio of geometric means. p is corrected by Holm over the table's arms."
+    )
+
+
+def _diverged(table: Table) -> str:
+    found = [f"{row.diverged} of {row.label}" for row in table.rows if row.diverged]
+    if not found:
+        return ""
+    return f"Diverged runs: {', '.join(found)}. They have no final value: means are those of the others. Each counts as a miss."
+
+
+def _misses(table: Table) -> str:
+    if all(cost.complete for row in table.rows for cost in row.costs.values()):
+        return ""
+    return (
+        "Not every run reached the target. An arm with misses shows the median of its costs, a miss being infinite; a speed-up "
+        "is printed (otherwise -) only where every run it compares reached the target: misses are not dropped or filled in."
+    )
+
+
+def _unpaired(table: Table) -> str:
+    arms = [row.label for row in table.rows if WELCH in _methods(row)]
+    if not arms:
+        return ""
+    return f"Welch's interval instead of pairs, because too few seeds are shared with the baseline: {_list(arms)}."
+
+
+def _methods(row: Row) -> set[str]:
+    return {each.method for each in (row.change, *row.speedups.values()) if each}
+
+
+def _timing(table: Table, *, records: pd.DataFrame) -> str:
+    conditions = "; ".join(f"{name} {_list(_values(records, name))}" for name in CONDITIONS)
+    mixed = mixed_timing(records)
+    if not mixed:
+        return f"Seconds are train + measure. Timed under: {conditions}."
+    named = "; ".join(f"{name} ({_list(values)})" for name, values in mixed.items())
+    if table.timed:
+        return f"Seconds are train + measure, timed under mixed conditions and so not comparable: {named}."
+    return f"Seconds are left out, because the runs were timed under mixed {named}. --allow-mixed-timing prints them anyway."
+
+
+def _detectable(table: Table) -> str:
+    if not table.timed or len(table.rows) == 1:
+        return ""
+    found = [f"{row.detectable:.3g}x for {row.label}" for row in table.rows[1:] if not math.isnan(row.detectable)]
+    shown = ", ".join(found) or "unknown (no arm has two or more pairs that all reached the target)"
+    return (
+        f"Smallest speed-up in seconds that could have been detected (80 % power, two-sided 5 %, first step of Holm over "
+        f"{len(table.rows) - 1}, from the observed spread of the log ratios): {shown}."
+    )
+
+
+def _dirty(records: pd.DataFrame) -> str:
+    count = int(records["dirty"].astype(bool).sum())
+    return f"{count} of {len(records)} runs were made from a working tree with uncommitted changes." if count else ""
+
+
+def _values(records: pd.DataFrame, name: str) -> list[str]:
+    return sorted(records[name].astype(str).unique())
+
+
+def _list(values: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in values)

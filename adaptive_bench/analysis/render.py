@@ -1,0 +1,79 @@
+"""Tables as Markdown, CSV, LaTeX and JSON."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from .columns import raw_rows, text_frame
+from .tables import Table
+
+LATEX = {ord(char): f"\\{char}" for char in "&%$#_{}"}
+LATEX |= {ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}", ord("\\"): r"\textbackslash{}"}
+
+
+def render(tables: Sequence[Table], fmt: str) -> str:
+    """All tables in one text; `fmt` is md, csv, tex or json."""
+    if fmt not in FORMATS:
+        raise ValueError(f"no format {fmt!r}; expected one of {', '.join(FORMATS)}")
+    return FORMATS[fmt](tables)
+
+
+def _markdown(tables: Sequence[Table]) -> str:
+    return "\n".join(_one_markdown(table) for table in tables)
+
+
+def _one_markdown(table: Table) -> str:
+    # a bar in a label would open a column
+    frame = text_frame(table).map(lambda cell: cell.replace("|", "\\|"))
+    grid = frame.to_markdown(index=False, disable_numparse=True)
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    return f"## {table.title}\n\n{grid}\n\n{notes}\n"
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    frames = [
+        {"workload": table.title, "target": table.target, "baseline": table.baseline}
+        | row
+        | {"missing_seeds": " ".join(str(seed) for seed in row["missing_seeds"])}
+        for table in tables
+        for row in raw_rows(table)
+    ]
+    return pd.DataFrame(frames).to_csv(index=False)
+
+
+def _latex(tables: Sequence[Table]) -> str:
+    return "\n".join(_one_latex(table) for table in tables)
+
+
+def _one_latex(table: Table) -> str:
+    grid = text_frame(table).to_latex(index=False, escape=True, caption=_escape(table.title), position="tbp")
+    notes = "".join(f"\\noindent{{\\footnotesize {_escape(note)}\\par}}\n" for note in table.notes)
+    return f"% needs \\usepackage{{booktabs}}\n{grid}{notes}"
+
+
+def _escape(text: str) -> str:
+    """For captions and notes: pandas escapes only the cells of a LaTeX table."""
+    return text.translate(LATEX)
+
+
+def _json(tables: Sequence[Table]) -> str:
+    data = [asdict(table) | {"rows": raw_rows(table)} for table in tables]
+    return json.dumps(_plain(data), indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: null for nan, "inf" and "-inf" for the infinities."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {"md": _markdown, "csv": _csv, "tex": _latex, "json": _json}

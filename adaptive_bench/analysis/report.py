@@ -1,0 +1,119 @@
+"""One self-contained page with everything that a results folder says."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import jinja2
+import pandas as pd
+
+from .columns import text_frame
+from .read import RECORD, Runs
+from .tables import Table, table
+
+PROVENANCE = ("commit", "dirty", "device", "threads", "jobs", "allocator")
+DERIVED = {"run", "seconds", "workload", "title", "label", "parameters", "weights", "started", "estimator", "timed_under"}
+RUN_COLUMNS = {
+    "run": "run",
+    "label": "arm",
+    "seed": "seed",
+    "status": "status",
+    "reason": "reason",
+    "best": "best",
+    "final": "final",
+}
+
+
+def report(
+    runs: Runs,
+    path: str | Path,
+    *,
+    baseline: str | None = None,
+    target: float | None = None,
+    allow_mixed_timing: bool = False,
+) -> Path:
+    """Write the page to `path`, which appears complete or not at all. The options are those of `table`."""
+    found = table(runs, baseline=baseline, target=target, allow_mixed_timing=allow_mixed_timing)
+    with _replacing(Path(path)) as file:
+        file.write(_page(runs, found))
+    return Path(path)
+
+
+def _page(runs: Runs, found: list[Table]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        counts=runs.records["status"].value_counts().to_dict(),
+        provenance=_provenance(runs.records),
+        sections=[_section(runs, each) for each in found],
+    )
+
+
+def _section(runs: Runs, found: Table) -> dict[str, Any]:
+    records = runs.of(found.workload)
+    frame = text_frame(found)
+    return {
+        "id": found.workload,
+        "title": found.title,
+        "header": list(frame.columns),
+        "rows": frame.to_numpy().tolist(),
+        "notes": found.notes,
+        "figures": _figures(runs, found),
+        "run_header": list(RUN_COLUMNS.values()),
+        "runs": [_run(record) for record in records.to_dict("records")],
+    }
+
+
+def _figures(runs: Runs, found: Table) -> list[str]:
+    from . import figures  # seaborn takes seconds to import, and a table needs none of it
+
+    drawn = [figures.curves(runs, workload=found.workload)]
+    if found.timed:
+        drawn.append(figures.curves(runs, workload=found.workload, x="seconds"))
+    drawn.append(figures.sizes(runs, workload=found.workload))
+    if (runs.of(found.workload)["block_scheduler"] != "fixed").any():
+        drawn.append(figures.sizes(runs, workload=found.workload, column="block_size"))
+    if len(found.rows) > 1:
+        drawn.append(figures.speedups(runs, workload=found.workload, baseline=found.baseline))
+    return [figures.image(figure, alt=figures.alternative(figure)) for figure in drawn]
+
+
+def _run(record: dict[Any, Any]) -> dict[str, Any]:
+    cells = [record[name] for name in RUN_COLUMNS]
+    return {"diverged": record["status"] == "diverged", "cells": [_cell(value) for value in cells]}
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _provenance(records: pd.DataFrame) -> dict[str, str]:
+    """What the runs were made with; columns that the records have beyond the known ones are versions."""
+    versions = [str(name) for name in records.columns if name not in {*RECORD, *DERIVED} and not name.startswith("seconds_")]
+    return {name: ", ".join(sorted(records[name].astype(str).unique())) for name in (*PROVENANCE, *versions)}
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file that becomes `path` once it is complete; opened first, so that a bad path is refused before anything is drawn."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written ({error.strerror}); name a file in a folder where you may write") from error
+    finally:
+        with suppress(OSError):  # it was never made, or has become the page
+            temporary.unlink()
