@@ -1,0 +1,137 @@
+"""The command line: adaptive-bench train | tables | report | status | list."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from adaptive_bench import __version__
+
+COMMANDS = {
+    "train": "one run, or with -m or a sweep file many; takes Hydra's overrides and flags",
+    "tables": "means, intervals and speed-ups of a results folder",
+    "report": "the same as one self-contained HTML page, with figures",
+    "status": "every run of a results folder: done, running, interrupted, diverged, failed",
+    "list": "everything that can stand in a slot, with one line each",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `adaptive-bench`. Returns the exit code; an error of the user's is one line on standard error."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["train"]:
+        return train(arguments[1:])
+    chosen = parse(arguments)
+    try:
+        chosen.run(chosen)
+    except ValueError as error:
+        print(f"adaptive-bench: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe had enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def train(overrides: list[str]) -> int:
+    """Hand over to Hydra, which runs `run.train` once or, in a sweep, many times."""
+    # torch and Hydra take seconds to import: only the command that needs them pays for it
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from adaptive_bench import run
+    from adaptive_bench.sweep import Sweep
+
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and we print them as one line
+    sys.argv = ["adaptive-bench train", *overrides]
+    failed = False
+    try:
+        job = run.train if wants_traceback else run.train_or_say
+        hydra.main(version_base="1.3", config_path=str(conf()), config_name="config")(job)()
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        print(run.message(error), file=sys.stderr)
+        failed = True
+    finally:
+        if not wants_traceback:
+            del os.environ["HYDRA_FULL_ERROR"]
+        unfinished = Sweep.close()
+    return 1 if failed or unfinished else 0
+
+
+def conf() -> Path:
+    """The folder of configurations: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="adaptive-bench", description="A referee for adaptive batch-size and block-size schedulers."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("train", help=COMMANDS["train"], add_help=False)
+    for name, function in (("tables", tables), ("report", report), ("status", status)):
+        command = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
+        command.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
+        command.set_defaults(run=function)
+        if name != "status":
+            command.add_argument("--baseline", metavar="NAME", help="the arm that others are compared with")
+            command.add_argument("--target", type=float, help="validation metric to reach (default: from the baseline)")
+            command.add_argument(
+                "--allow-mixed-timing", action="store_true", help="print seconds although devices, threads or jobs differ"
+            )
+        if name == "tables":
+            command.add_argument(
+                "--metric", default="final", help="column of the records: final (default), best, samples, steps, seconds ..."
+            )
+            command.add_argument("--format", choices=("md", "csv", "tex", "json"), default="md")
+        if name == "report":
+            command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
+    commands.add_parser("list", help=COMMANDS["list"], description=COMMANDS["list"]).set_defaults(run=list_options)
+    return parser.parse_args(arguments)
+
+
+def tables(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.analysis import read, render, table
+
+    made = table(
+        read(chosen.results),
+        metric=chosen.metric,
+        baseline=chosen.baseline,
+        target=chosen.target,
+        allow_mixed_timing=chosen.allow_mixed_timing,
+    )
+    print(render(made, chosen.format))
+
+
+def report(chosen: argparse.Namespace) -> None:
+    from adaptive_bench import analysis
+
+    analysis.report(
+        analysis.read(chosen.results),
+        chosen.output,
+        baseline=chosen.baseline,
+        target=chosen.target,
+        allow_mixed_timing=chosen.allow_mixed_timing,
+    )
+    print(f"report: {chosen.output}")
+
+
+def status(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.status import show
+
+    show(Path(chosen.results))
+
+
+def list_options(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.options import show
+
+    show(conf())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""From configuration to finished objects. Nothing outside this file reads the configuration."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from adaptive_bench import machine
+from adaptive_bench.datasets.base import Task
+from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
+from adaptive_bench.machine import Machine
+from adaptive_bench.record import Identity, RunFolder
+from adaptive_bench.schedulers.base import positive
+from adaptive_bench.schedulers.fixed import Fixed
+from adaptive_bench.size import Progress, SizeRange
+from adaptive_bench.slot import Slot
+from adaptive_bench.trainer import Trainer
+
+Made = TypeVar("Made")
+SLOTS = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule")  # choices that a record names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run before anything is built for it: what it is called, where it runs, where it is kept."""
+
+    identity: Identity
+    seed: int
+    choices: Mapping[str, str]  # the names behind each of SLOTS, and the arm's or ""
+    machine: Machine
+    results: Path
+    folder: RunFolder
+    progress: bool
+    alone: bool  # not one of a sweep
+    config: str  # the resolved settings as yaml
+
+    @property
+    def title(self) -> str:
+        size = self.choices["block_scheduler"]
+        label = self.choices["arm"] or self.choices["scheduler"] + (f" / {size}" if size != "fixed" else "")
+        return f"{self.choices['dataset']} {self.choices['model']} {label} seed={self.seed}"
+
+
+def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
+    """Read what a run is, and prepare this process for it (threads, allocator). `hydra` is Hydra's own configuration."""
+    alone = hydra.mode != RunMode.MULTIRUN
+    choices = hydra.runtime.choices
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings.pop("hydra", None)
+    here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
+    settings["device"] = here.device
+    if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ValueError(f"seed={cfg.seed!r}: a whole number from 0 up is expected")
+    identity = Identity.of(settings)
+    refuse_not_finite(identity.settings)
+    return Plan(
+        identity=identity,
+        seed=cfg.seed,
+        choices={slot: choices[slot if slot != "block_scheduler" else "scheduler@block_scheduler"] for slot in SLOTS}
+        | {"arm": choices.get("arm") or ""},
+        machine=here,
+        results=Path(cfg.results),
+        folder=RunFolder(Path(cfg.results), identity.run),
+        progress=cfg.progress,
+        alone=alone,
+        config=OmegaConf.to_yaml(OmegaConf.create(settings)),
+    )
+
+
+def refuse_not_finite(settings: Mapping[str, Any]) -> None:
+    """No setting makes sense as nan or infinity, and most would only show it steps later."""
+    for name, value in settings.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{name}={value}: a finite number is expected")
+
+
+def _jobs(launcher: DictConfig) -> int:
+    """How many runs of a sweep are under way at once on this machine."""
+    wanted: int = launcher.n_jobs if "n_jobs" in launcher else 1
+    return wanted if wanted > 0 else machine.available_cores()
+
+
+def build(cfg: DictConfig, planned: Plan) -> Trainer:
+    """Everything a run needs, checked. Raises ValueError for settings that cannot be run."""
+    device = torch.device(planned.machine.device)
+    torch.manual_seed(cfg.seed)  # the model's initialisation and its dropout; all else draws from generators of its own
+    task: Task = make(cfg, "dataset", seed=cfg.seed, device=device)
+    model: nn.Module = make(cfg, "model", inputs=task.inputs, outputs=task.outputs)
+    # images are stored channels-last, and convolutions on them run faster so
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    positive("epochs", cfg.epochs)
+    epoch = task.train.epoch_samples
+    budget = max(1, round(cfg.epochs * epoch))
+    if cfg.max_grad_norm is not None:
+        positive("max_grad_norm", cfg.max_grad_norm)
+    positive("optimizer.lr", cfg.optimizer.lr)
+    lr_schedule = make(cfg, "lr_schedule")
+    call("lr_schedule", lr_schedule, Progress(0, budget, epoch))
+    return Trainer(
+        model=model,
+        task=task,
+        optimizer=call("optimizer", make(cfg, "optimizer"), model.parameters()),
+        batch=_slot(cfg, "scheduler", "batch_size", largest=epoch),
+        block=_slot(cfg, "block_scheduler", "block_size", largest=epoch if task.has_blocks else 1),
+        estimator=make(cfg, "estimator"),
+        lr=cfg.optimizer.lr,
+        lr_rule=make(cfg, "lr_rule"),
+        lr_schedule=lr_schedule,
+        budget=budget,
+        evaluate_every=_interval(cfg, "evaluate_every", epoch),
+        checkpoint_every=_interval(cfg, "checkpoint_every", epoch),
+        checkpoint=planned.folder.checkpoint,
+        max_grad_norm=cfg.max_grad_norm,
+        conditions=planned.machine.timing,
+        device=device,
+        loggers=_loggers(cfg, planned, budget=budget, metric=task.metric),
+    )
+
+
+def make(cfg: DictConfig, slot: str, **arguments: Any) -> Any:
+    """Instantiate a slot, with the slot named in front of a ValueError: "scheduler.initial=0: a finite number ..."."""
+    try:
+        return instantiate(cfg[slot], **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, (ValueError, TypeError)):
+            raise named(slot, error.__cause__) from error
+        raise
+
+
+def call(slot: str, function: Callable[..., Made], *arguments: Any) -> Made:
+    """Call what a slot's configuration left open, with the slot named in front of a ValueError."""
+    try:
+        return function(*arguments)
+    except (ValueError, TypeError) as error:
+        raise named(slot, error) from error
+
+
+def named(slot: str, error: Exception) -> ValueError:
+    """The error with its slot in front; "initial=0: ..." becomes "scheduler.initial=0: ..."."""
+    return ValueError(f"{slot}.{error}" if re.match(r"\w+=", str(error)) else f"{slot}: {error}")
+
+
+def _slot(cfg: DictConfig, scheduler: str, size: str, *, largest: int) -> Slot:
+    """A scheduler and its range. The maximum is cut to what the data set has; a minimum above that is refused."""
+    wanted = cfg[size]
+    if isinstance(wanted.minimum, int) and wanted.minimum > largest:
+        raise ValueError(f"{size}.minimum={wanted.minimum}: this data set allows sizes up to {largest}")
+    sizes = call(size, partial(SizeRange, **OmegaConf.to_container(wanted)))  # type: ignore[arg-type]
+    if sizes.maximum > largest:
+        sizes = call(size, partial(replace, sizes, maximum=largest))
+    rule = make(cfg, scheduler)
+    if largest == 1 and not isinstance(rule, Fixed):
+        raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
+    return Slot(scheduler=rule, sizes=sizes)
+
+
+def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:
+    positive(name, cfg[name])
+    return max(1, round(float(cfg[name]) * epoch_samples))
+
+
+def _loggers(cfg: DictConfig, planned: Plan, *, budget: int, metric: str) -> list[Logger]:
+    loggers: list[Logger] = [Heartbeat(partial(planned.folder.beat, budget=budget))]
+    if planned.progress and planned.alone:
+        loggers.append(ProgressBar(planned.title, budget=budget, metric=metric))
+    if cfg.logger:
+        identity = planned.identity
+        labels = {"run": identity.run, "cell": identity.cell, "name": planned.title, "settings": identity.settings}
+        loggers.append(
+            call("logger", partial(make(cfg, "logger"), **labels, **({} if cfg.logger.folder else {"folder": cfg.results})))
+        )
+    return loggers

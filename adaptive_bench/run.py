@@ -1,0 +1,108 @@
+"""One run from its configuration to its record."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from adaptive_bench.build import Plan, build, plan
+from adaptive_bench.checkpoint import weights_digest
+from adaptive_bench.clock import NAMES
+from adaptive_bench.loggers.base import Row
+from adaptive_bench.trainer import Diverged, Trainer
+
+
+def message(error: Exception) -> str:
+    """An error as one line."""
+    return "adaptive-bench: error: " + " ".join(str(error).split())
+
+
+def train_or_say(cfg: DictConfig) -> float | None:
+    """`train`, with an error of the user's as one line. In a sweep it stays an exception: Hydra keeps it and goes on."""
+    try:
+        return train(cfg)
+    except (ValueError, HydraException) as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        # Hydra prints a line of its own in front of an exception, not in front of an exit
+        raise SystemExit(message(error)) from error
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train one run unless it is finished or under way elsewhere. Returns its best validation metric, for sweepers."""
+    planned = plan(cfg, cast(DictConfig, HydraConfig.get()))
+    if planned.folder.finished:
+        return _say(planned, "was finished before; nothing to train")
+    trainer = build(cfg, planned)
+    with planned.folder.claimed(planned.config) as mine:
+        if not mine:
+            return _say(planned, "is being trained by another process; left to it")
+        if not planned.folder.finished:  # by a process that held the folder a moment ago
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            with _logged(trainer) as summary:
+                status, reason = _run(trainer)
+                summary |= _record(planned, trainer, status=status, reason=reason) | {"started": started}
+            planned.folder.finish(steps=trainer.steps, evaluations=trainer.evaluations, record=summary)
+    return _say(planned, f"kept in {planned.folder.path}")
+
+
+def _run(trainer: Trainer) -> tuple[str, str]:
+    try:
+        trainer.run()
+    except Diverged as outcome:
+        return "diverged", str(outcome)
+    return "done", ""
+
+
+@contextmanager
+def _logged(trainer: Trainer) -> Iterator[dict[str, Any]]:
+    """Finish every logger, whatever ends the run. The block fills the summary."""
+    summary: dict[str, Any] = {}
+    try:
+        yield summary
+    finally:
+        for logger in trainer.loggers:
+            logger.finish(summary or {"status": "interrupted"})
+
+
+def _record(planned: Plan, trainer: Trainer, *, status: str, reason: str) -> Row:
+    values = {split: [row["value"] for row in trainer.evaluations if row["split"] == split] for split in ("validation", "test")}
+    seconds = {f"seconds_{name}": trainer.clock.seconds[name] for name in NAMES}
+    return {
+        "run": planned.identity.run,
+        "cell": planned.identity.cell,
+        **planned.choices,
+        "seed": planned.seed,
+        "status": status,
+        "reason": reason,
+        "metric": trainer.task.metric,
+        "maximise": trainer.task.maximise,
+        "best": (max if trainer.task.maximise else min)(values["validation"]),
+        "final": values["test"][-1] if status == "done" else math.nan,
+        "samples": trainer.samples,
+        "steps": len(trainer.steps),
+        **seconds,
+        **asdict(planned.machine),
+        "timed_under": " | ".join(trainer.timed_under),  # more than one where the run was resumed elsewhere
+        "estimator": repr(trainer.estimator),
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "weights": weights_digest(trainer.model),
+        "settings": json.dumps(planned.identity.settings),
+    }
+
+
+def _say(planned: Plan, what: str) -> float | None:
+    """One line a run (a sweep says it itself); returns the best validation metric if there is one."""
+    record = planned.folder.record() if planned.folder.finished else None
+    if planned.alone:
+        outcome = "" if record is None else f" {record['status']}, test {record['metric']} {record['final']:.2f};"
+        print(f"{planned.title}:{outcome} {what}", flush=True)
+    return None if record is None else float(record["best"])

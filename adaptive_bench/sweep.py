@@ -1,0 +1,160 @@
+"""A sweep around its runs: everything is checked before the first one starts, one bar, and every failure named at the end."""
+
+import itertools
+import tempfile
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.progress import Progress, TaskID
+
+from adaptive_bench.build import Plan, build, plan
+from adaptive_bench.loggers.progress import bars
+from adaptive_bench.run import message
+
+REFRESH = 0.5  # seconds between two looks at the runs' folders
+
+
+class Sweep(Callback):
+    """Hydra's callback around a sweep. Hydra makes a callback's exceptions warnings, so what must stop it is a SystemExit."""
+
+    watch: ClassVar["Watch | None"] = None  # not on the instance: that one is copied into every worker
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+            return  # a sweeper that searches chooses its runs as it goes; they are checked one by one
+        try:
+            plans = check(config)
+        except (ValueError, HydraException, OmegaConfBaseException) as error:
+            raise SystemExit(message(error)) from error
+        Sweep.watch = Watch(plans, show=plans[0].progress)
+        if not Sweep.watch.waiting:
+            raise SystemExit(0)  # no worker is started to find out that it has nothing to do
+
+    @classmethod
+    def close(cls) -> int:
+        """End the watch, if there was a sweep; returns how many of its runs have no result."""
+        watch, cls.watch = cls.watch, None
+        return watch.close() if watch else 0
+
+
+def check(config: DictConfig) -> list[Plan]:
+    """The plans of all runs of a sweep. One run of each unfinished cell is built on trial. Raises ValueError."""
+    parser = OverridesParser.create()
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
+    refuse_swept_sweeps(overrides)
+    loader = GlobalHydra.instance().config_loader()
+    jobs = itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None))
+    configs = [loader.load_sweep_config(config, list(job)) for job in jobs]
+    for cfg in configs:
+        OmegaConf.set_struct(cfg, True)
+    plans = [plan(cfg, cfg.hydra) for cfg in configs]
+    tried = set()
+    for cfg, planned in zip(configs, plans, strict=True):
+        if planned.identity.cell not in tried and not planned.folder.finished:
+            # on the CPU: this process does not train, and must not hold memory of a device that others will train on
+            build(cfg, replace(planned, machine=replace(planned.machine, device="cpu")))
+            tried.add(planned.identity.cell)
+    check_writable(plans[0].results)
+    return plans
+
+
+def refuse_swept_sweeps(overrides: list[Override]) -> None:
+    """Hydra ignores the launcher and the grid of a sweep file when several are swept at once, without a word."""
+    for override in overrides:
+        if override.key_or_group == "sweep" and override.is_sweep_override():
+            raise ValueError(
+                "sweep=A,B: a sweep file brings its own grid and launcher, which Hydra drops when files are swept; "
+                "run them in turn"
+            )
+
+
+def check_writable(results: Path) -> None:
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise ValueError(f"results folder {results} cannot be written ({error}); choose another with results=DIR") from error
+
+
+class Watch:
+    """Looks at the folders of a sweep's runs, wherever they run: one bar for the sweep, one for each run under way."""
+
+    def __init__(self, plans: list[Plan], *, show: bool) -> None:
+        self.plans = {planned.identity.run: planned for planned in plans}
+        self.waiting = [planned for planned in self.plans.values() if not planned.folder.finished]
+        self.total = len(self.waiting)
+        self.bars: Progress = bars(show=show)
+        self.tasks: dict[str, TaskID] = {}
+        before = len(self.plans) - self.total
+        self._print(
+            f"{len(self.plans)} runs"
+            + (f", {before} of them finished before" if before else "")
+            + ("" if self.total else ": nothing to train")
+        )
+        self.overall = self.bars.add_task("sweep", total=self.total, unit="runs", note="")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look_until_over, daemon=True)
+        if self.total:
+            self.bars.start()
+            self._thread.start()
+
+    def _look_until_over(self) -> None:
+        while not self._over.wait(REFRESH):
+            self.look()
+
+    def look(self) -> None:
+        for planned in [*self.waiting]:
+            if planned.folder.finished:
+                self._finished(planned)
+            elif (state := planned.folder.noted()) and state["status"] == "running" and "samples" in state:
+                self._under_way(planned, state)
+        self.bars.update(self.overall, completed=self.total - len(self.waiting))
+
+    def _under_way(self, planned: Plan, state: dict[str, Any]) -> None:
+        run = planned.identity.run
+        if run not in self.tasks:
+            self.tasks[run] = self.bars.add_task(planned.title, total=state["budget"], unit="samples", note="")
+        self.bars.update(self.tasks[run], completed=state["samples"])
+
+    def _finished(self, planned: Plan) -> None:
+        self.waiting.remove(planned)
+        if (task := self.tasks.pop(planned.identity.run, None)) is not None:
+            self.bars.remove_task(task)
+        record = planned.folder.record()
+        outcome = f"test {record['metric']} {record['final']:.2f}" if record["status"] == "done" else record["reason"]
+        self._print(f"{record['status']}: {planned.title}, {outcome}")
+
+    def close(self) -> int:
+        """Stop looking; print how the runs ended, with every one that has no result.
+
+        Returns the number of those, without the ones that another process is still training.
+        """
+        self._over.set()
+        if self.total:
+            self._thread.join()
+            self.look()
+            self.bars.stop()
+        ends = Counter(planned.folder.state()["status"] for planned in self.plans.values())
+        self._print(f"{len(self.plans)} runs: " + ", ".join(f"{count} {status}" for status, count in sorted(ends.items())))
+        lost = 0
+        for planned in self.waiting:
+            state = planned.folder.state()
+            self._print(f"{state['status']}: {planned.title} ({planned.folder.path}): {state['reason']}")
+            lost += state["status"] != "running"
+        return lost
+
+    def _print(self, line: str) -> None:
+        self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,8 @@
+"""`adaptive-bench train` as a script: python scripts/train.py ..."""
+
+import sys
+
+from adaptive_bench.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
