@@ -1,0 +1,114 @@
+"""Synthetic results folders: what a sweep would have written, without the training."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+import pytest
+
+Curve: TypeAlias = Sequence[tuple[float, float]]  # (samples, value)
+
+LINE: Curve = ((0, 10.0), (1000, 90.0))
+SETTINGS: dict[str, object] = {"dataset.train_size": 1000, "epochs": 4, "scheduler._target_": "Fixed"}
+RECORD: dict[str, object] = {
+    "dataset": "digits",
+    "model": "mlp",
+    "scheduler": "fixed",
+    "block_scheduler": "fixed",
+    "lr_rule": "none",
+    "status": "done",
+    "reason": "",
+    "metric": "accuracy",
+    "maximise": True,
+    "seconds_evaluate": 0.1,
+    "seconds_store": 0.0,
+    "seconds_wall": 9.0,
+    "commit": "abc123",
+    "dirty": False,
+    "device": "cpu",
+    "threads": 2,
+    "jobs": 1,
+    "allocator": "tuned",
+    "parameters": 100,
+    "weights": "",
+    "torch": "2.13",
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    folder: Path
+
+    def add(
+        self,
+        arm: str = "fixed_small",
+        *,
+        seed: int = 0,
+        curve: Curve = LINE,
+        size: int = 32,
+        measure: float = 0.0,
+        settings: dict[str, object] | None = None,
+        **record: object,
+    ) -> Path:
+        """A finished run with this validation curve; a sample takes 1 ms to train and `measure` ms to measure."""
+        values = [value for _, value in curve]
+        end = curve[-1][0]
+        row = RECORD | {"arm": arm, "seed": seed, "best": max(values), "final": values[-1]} | record
+        row |= {"samples": end, "steps": end / size, "seconds_train": end / 1000, "seconds_measure": end * measure / 1000}
+        row["settings"] = json.dumps(SETTINGS | {"scheduler.initial": size} | (settings or {}) | {"seed": seed})
+        parts = [arm, size, settings, *(row[name] for name in ("scheduler", "block_scheduler", "lr_rule", "dataset"))]
+        row["cell"] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+        folder = self.folder / "runs" / f"{row['cell']}-{seed}"
+        folder.mkdir(parents=True)
+        _evaluations(curve, size=size, measure=measure).to_parquet(folder / "evaluations.parquet")
+        _trace(end, size=size).to_parquet(folder / "trace.parquet")
+        pd.DataFrame([row]).to_parquet(folder / "record.parquet")
+        return folder
+
+    def add_diverged(self, arm: str, *, seed: int) -> Path:
+        """A run that reaches 90 and diverges afterwards."""
+        return self.add(arm, seed=seed, status="diverged", reason="loss is nan", final=math.nan)
+
+    def add_two_by_three(self) -> None:
+        """Two arms and three seeds; every curve is one straight line from 10 to 90, which ends after `samples`."""
+        for seed, (final, samples) in enumerate([(90.0, 1000), (91.0, 2000), (92.0, 4000)]):
+            self.add("fixed_small", seed=seed, curve=[(0, 10), (samples, 90)], final=final)
+        for seed, (final, samples) in enumerate([(92.0, 500), (92.0, 500), (95.0, 4000)]):
+            self.add("jump", seed=seed, curve=[(0, 10), (samples, 90)], final=final, size=64, measure=0.25, scheduler="jump")
+
+
+def _evaluations(curve: Curve, *, size: int, measure: float) -> pd.DataFrame:
+    frame = pd.DataFrame(curve, columns=["samples", "value"], dtype=float)
+    frame["step"] = frame["samples"] / size
+    frame["seconds_train"], frame["seconds_measure"] = frame["samples"] / 1000, frame["samples"] * measure / 1000
+    frame["split"] = "validation"
+    both = pd.concat([frame, frame.tail(1).assign(split="test")], ignore_index=True)
+    return both.assign(epoch=0.0, seconds_evaluate=0.0, loss=1.0)
+
+
+def _trace(end: float, *, size: int) -> pd.DataFrame:
+    samples = np.arange(size, end + size, size)
+    return pd.DataFrame({"step": range(1, len(samples) + 1), "samples": samples, "batch_size": size, "block_size": 1})
+
+
+@pytest.fixture(scope="session")
+def results_in() -> Callable[[Path], Results]:
+    """For fixtures that live longer than a test."""
+    return Results
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "results")
+
+
+@pytest.fixture
+def two_by_three(results: Results) -> Results:
+    results.add_two_by_three()
+    return results

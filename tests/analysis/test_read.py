@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from adaptive_bench.analysis import read
+from adaptive_bench.analysis.labels import distinct
+
+if TYPE_CHECKING:
+    from tests.analysis.conftest import Results
+
+
+def labels(results: Results) -> list[str]:
+    return sorted(set(read(results.folder).records["label"]))
+
+
+def test_an_unfinished_run_is_left_aside(results: Results) -> None:
+    results.add(seed=0)
+    (results.add(seed=1) / "record.parquet").unlink()
+    assert read(results.folder).records["seed"].tolist() == [0]
+
+
+def test_a_missing_folder_is_named(results: Results) -> None:
+    with pytest.raises(ValueError, match=r"results is no folder"):
+        read(results.folder)
+
+
+def test_a_folder_without_finished_runs(results: Results) -> None:
+    results.folder.mkdir()
+    with pytest.raises(ValueError, match="no finished run"):
+        read(results.folder)
+
+
+def test_a_corrupt_record_is_named(results: Results) -> None:
+    (results.add() / "record.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(ValueError, match=r"record\.parquet cannot be read"):
+        read(results.folder)
+
+
+def test_missing_columns_are_named(results: Results) -> None:
+    path = results.add() / "record.parquet"
+    pd.read_parquet(path).drop(columns=["metric", "jobs"]).to_parquet(path)
+    with pytest.raises(ValueError, match=r"record\.parquet lacks the columns metric, jobs"):
+        read(results.folder)
+
+
+@pytest.mark.parametrize("name", ["evaluations", "trace"])
+def test_curves_and_steps_are_read_when_asked_for(results: Results, name: str) -> None:
+    folder = results.add()
+    (folder / f"{name}.parquet").unlink()
+    runs = read(results.folder)
+    with pytest.raises(ValueError, match=rf"{name}\.parquet cannot be read"):
+        getattr(runs, name)(folder.name)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_settings_that_are_no_object_are_refused(results: Results, text: str) -> None:
+    path = results.add() / "record.parquet"
+    pd.read_parquet(path).assign(settings=text).to_parquet(path)
+    with pytest.raises(ValueError, match="settings is no JSON object"):
+        read(results.folder)
+
+
+def test_a_copied_run_is_refused(results: Results) -> None:
+    folder = results.add()
+    folder.with_name("copy").mkdir()
+    (folder.with_name("copy") / "record.parquet").write_bytes((folder / "record.parquet").read_bytes())
+    with pytest.raises(ValueError, match="same cell and seed more than once"):
+        read(results.folder)
+
+
+def test_the_validation_curve_has_one_split_and_its_seconds(results: Results) -> None:
+    folder = results.add(measure=0.25)
+    curve = read(results.folder).validation(folder.name)
+    assert curve["samples"].tolist() == [0, 1000]
+    assert curve["seconds"].tolist() == [0, 1.25]
+
+
+def test_choices_make_the_label_of_a_run_without_an_arm(results: Results) -> None:
+    results.add("", scheduler="divebatch")
+    results.add("", scheduler="fixed", block_scheduler="exponential", lr_rule="sqrt")
+    results.add("jump", scheduler="step", lr_rule="sqrt")
+    assert labels(results) == ["divebatch", "fixed / exponential + sqrt", "jump"]
+
+
+def test_equal_labels_get_the_settings_that_differ(results: Results) -> None:
+    for size in (32, 256):
+        results.add("", size=size)
+        results.add("", size=size, seed=1)
+    assert labels(results) == ["fixed (scheduler.initial=256)", "fixed (scheduler.initial=32)"]
+
+
+def test_numbers_in_labels_are_in_order(results: Results) -> None:
+    for size in (256, 32, 1024):
+        results.add("", size=size)
+    sizes = [label.split("=")[1] for label in read(results.folder).records["label"]]
+    assert sizes == ["32)", "256)", "1024)"]
+
+
+def test_a_setting_that_only_one_cell_has_is_enough() -> None:
+    names = distinct({"a": "x", "b": "x"}, settings={"a": {"k": None}, "b": {}})
+    assert names == {"a": "x (k=None)", "b": "x"}
+
+
+def test_digests_tell_apart_what_no_setting_does() -> None:
+    names = distinct({"aaaa": "x", "bbbb": "x", "cccc": "y"}, settings={"aaaa": {"k": 1}, "bbbb": {"k": "1"}, "cccc": {}})
+    assert names == {"aaaa": "x (k=1) #aaaa", "bbbb": "x (k=1) #bbbb", "cccc": "y"}
+
+
+def test_arms_differ_within_a_workload(results: Results) -> None:
+    results.add("fixed_small", settings={"optimizer.lr": 0.1, "measure_every": 1, "lr_rule": "none"})
+    results.add("jump", settings={"optimizer.lr": 0.2, "measure_every": 8, "batch_size.maximum": 512})
+    assert read(results.folder).records["workload"].unique().size == 1
+
+
+def test_two_tasks_of_one_data_set_and_model_have_their_own_titles(results: Results) -> None:
+    results.add(settings={"epochs": 4})
+    results.add(settings={"epochs": 8})
+    results.add(dataset="cifar10")
+    assert set(read(results.folder).records["title"]) == {"cifar10 / mlp", "digits / mlp (epochs=4)", "digits / mlp (epochs=8)"}
+    assert labels(results) == ["fixed_small"]
+
+
+def test_a_run_without_a_validation_value_is_named(results: Results) -> None:
+    folder = results.add()
+    path = folder / "evaluations.parquet"
+    pd.read_parquet(path).query("split == 'test'").to_parquet(path)
+    with pytest.raises(ValueError, match=f"run {folder.name} has no validation value"):
+        read(results.folder).validation(folder.name)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adaptive_bench.analysis import Table, read, render, table
+
+if TYPE_CHECKING:
+    from tests.analysis.conftest import Results
+
+
+@pytest.fixture
+def tables(two_by_three: Results) -> list[Table]:
+    two_by_three.add("50%_a|b & {c}", seed=0, curve=[(0, 10), (1000, 20)])
+    two_by_three.add("fixed_small", dataset="ci_far")
+    return table(read(two_by_three.folder))
+
+
+def test_markdown_parses_back(tables: list[Table]) -> None:
+    text = render(tables, "md")
+    assert text.count("\n## ") + text.startswith("## ") == 2
+    rows = [line for line in text.splitlines() if line.startswith("| jump")]
+    assert [cell.strip() for cell in rows[0].strip("|").split("|")][4:6] == ["93.00 [88.70, 97.30]", "+2.00 [-0.48, +4.48]"]
+    assert r"50%_a\|b & {c}" in text
+    assert all(f"- {note}" in text for each in tables for note in each.notes)
+
+
+def test_csv_parses_back(tables: list[Table]) -> None:
+    rows = {(row["workload"], row["label"]): row for row in csv.DictReader(io.StringIO(render(tables, "csv")))}
+    jump = rows["digits / mlp", "jump"]
+    assert float(jump["final_mean"]) == pytest.approx(93)
+    assert float(jump["final_low"]) == pytest.approx(88.697347)
+    assert float(jump["speedup_samples_high"]) == pytest.approx(11.19, abs=0.001)
+    assert jump["speedup_seconds_method"] == "paired t"
+    miss = rows["digits / mlp", "50%_a|b & {c}"]
+    assert miss["samples_to_target_mean"] == "inf"
+    assert miss["missing_seeds"] == "1 2"
+    assert rows["ci_far / mlp", "fixed_small"]["difference_mean"] == ""
+
+
+def test_json_parses_back_and_is_strict(tables: list[Table]) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    cifar, digits = json.loads(render(tables, "json"), parse_constant=refuse)
+    assert (cifar["title"], digits["baseline"]) == ("ci_far / mlp", "fixed_small")
+    assert digits["target"] == pytest.approx(86)
+    assert digits["notes"]
+    rows = {row["label"]: row for row in digits["rows"]}
+    assert rows["jump"]["difference_mean"] == pytest.approx(2)
+    assert rows["fixed_small"]["difference_mean"] is None
+    assert rows["50%_a|b & {c}"]["seconds_to_target_mean"] == "inf"
+    assert rows["50%_a|b & {c}"]["missing_seeds"] == [1, 2]
+
+
+def test_latex_parses_back(tables: list[Table]) -> None:
+    text = render(tables, "tex")
+    assert text.count(r"\toprule") == text.count(r"\end{table}") == 2
+    jump = next(line for line in text.splitlines() if line.startswith("jump"))
+    assert jump.removesuffix(r" \\").split(" & ")[5] == "+2.00 [-0.48, +4.48]"
+    assert r"50\%\_a|b \& \{c\}" in text
+    assert r"\caption{ci\_far / mlp}" in text
+    assert r"95 \% of the way" in text
+    assert not [line for line in text.splitlines() if "%" in line.replace(r"\%", "") and not line.startswith("%")]
+
+
+def test_an_unknown_format_lists_the_known(tables: list[Table]) -> None:
+    with pytest.raises(ValueError, match="md, csv, tex, json"):
+        render(tables, "xlsx")

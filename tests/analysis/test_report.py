@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adaptive_bench.analysis import read, report
+
+if TYPE_CHECKING:
+    from tests.analysis.conftest import Results
+
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """The tags of a page; refuses one that is closed wrongly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.alternatives: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag == "img":
+            self.alternatives.append(values["alt"] or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(results_in: Callable[[Path], Results], tmp_path_factory: pytest.TempPathFactory) -> str:
+    results = results_in(tmp_path_factory.mktemp("report"))
+    results.add_two_by_three()
+    results.add("<script>alert('x')</script> $a$", seed=0, scheduler="gns", block_scheduler="linear")
+    results.add_diverged("deba", seed=0)
+    results.add("fixed_small", dataset="cifar10")
+    return report(read(results.folder), results.folder / "new" / "report.html").read_text()
+
+
+def test_the_page_is_whole_and_needs_nothing_else(page: str) -> None:
+    parser = Page()
+    parser.feed(page)
+    assert parser.open == []
+    assert all(source.startswith(("data:", "#")) for source in parser.sources)
+    assert "http" not in page
+    images = [source.split("base64,")[1] for source in parser.sources if source.startswith("data:image")]
+    assert len(images) == 5 + 3
+    addresses = {found for image in images for found in re.findall(r'https?://[^"\s]+', base64.b64decode(image).decode())}
+    assert all(address.startswith("http://www.w3.org/") for address in addresses)
+
+
+def test_it_shows_every_arm_and_run(page: str) -> None:
+    for text in ("digits / mlp", "cifar10 / mlp", "fixed_small", "jump", "deba", "93.00 [88.70, 97.30]", "abc123", "2.13"):
+        assert text in page
+    assert page.count('<tr class="diverged">') == 1
+    assert "loss is nan" in page
+    assert "Every run (8)" in page
+
+
+def test_labels_are_escaped(page: str) -> None:
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(" in page
+
+
+def test_every_figure_says_what_it_shows(page: str) -> None:
+    parser = Page()
+    parser.feed(page)
+    assert (
+        "digits / mlp: validation accuracy (%) against samples. Arms: <script>alert('x')</script> $a$, fixed_small, jump."
+        in parser.alternatives
+    )
+    assert any("block size against samples" in text for text in parser.alternatives)
+
+
+def test_a_path_that_cannot_be_written_is_refused_and_leaves_nothing(results: Results, tmp_path: Path) -> None:
+    results.add()
+    runs = read(results.folder)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "file" / "report.html"):
+        with pytest.raises(ValueError, match="cannot be written"):
+            report(runs, path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_page_that_fails_leaves_nothing(results: Results, tmp_path: Path) -> None:
+    (results.add() / "trace.parquet").unlink()
+    with pytest.raises(ValueError, match=r"trace\.parquet cannot be read"):
+        report(read(results.folder), tmp_path / "report.html")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results"]
+
+
+@pytest.mark.parametrize("target", [None, 99.0])
+def test_a_single_diverged_run_still_makes_a_page(results: Results, tmp_path: Path, target: float | None) -> None:
+    results.add_diverged("deba", seed=0)
+    assert "deba" in report(read(results.folder), tmp_path / "report.html", target=target).read_text()
+
+
+def test_a_new_page_replaces_the_old(results: Results, tmp_path: Path) -> None:
+    results.add()
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    report(read(results.folder), path)
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["report.html", "results"]

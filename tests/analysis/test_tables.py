@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adaptive_bench.analysis import read, table
+from adaptive_bench.analysis.columns import text_frame
+from adaptive_bench.analysis.tables import Table
+
+if TYPE_CHECKING:
+    from tests.analysis.conftest import Results
+
+
+def only(results: Results, **options: Any) -> Table:
+    (found,) = table(read(results.folder), **options)
+    return found
+
+
+def cell(found: Table, arm: str, column: str) -> str:
+    return text_frame(found).set_index("arm").loc[arm, column]
+
+
+def notes(found: Table) -> str:
+    return "\n".join(found.notes)
+
+
+def test_two_arms_and_three_seeds_by_hand(two_by_three: Results) -> None:
+    # t(2, .975) = 4.302653.
+    # accuracy: 90 91 92 has mean 91, s = 1, half 4.302653 / sqrt(3) = 2.484138; 92 92 95 has mean 93, s = sqrt(3), half 4.3027;
+    #   differences 2 1 3 have mean 2, s = 1, half 2.484138, t = 2 sqrt(3), p = 1 - t / sqrt(2 + t^2) = .0742 (2 degrees).
+    # target: 10 + .95 (90 - 10) = 86, which a straight line from 10 to 90 crosses after .95 of its length.
+    # samples: .95 * 1000 2000 4000, geometric mean 1900; .95 * 500 500 4000, geometric mean 950. Log ratios ln 2 * (1, 2, 0):
+    #   mean ln 2, half = 2.484138 ln 2 = 1.721873, exp(half) = 5.5950, so 2.00 [.357, 11.190].
+    # updates: samples / 32 = 59.4 against samples / 64 = 14.8, ratio 4 [.715, 22.380].
+    # seconds: 1 ms a sample against 1.25 ms with measuring: 1.9 against 1.1875, ratio 1.6 [.286, 8.952].
+    frame = text_frame(only(two_by_three))
+    assert frame.to_dict("list") == {
+        "arm": ["fixed_small", "jump"],
+        "n": ["3", "3"],
+        "diverged": ["0", "0"],
+        "test accuracy (%)": ["91.00 [88.52, 93.48]", "93.00 [88.70, 97.30]"],
+        "difference": ["baseline", "+2.00 [-0.48, +4.48]"],
+        "p (Holm)": ["-", "0.074"],
+        "reached": ["3/3", "3/3"],
+        "samples to target": ["1,900", "950"],
+        "updates to target": ["59", "15"],
+        "seconds to target": ["1.900", "1.188"],
+        "speed-up, samples": ["baseline", "2.00 [0.36, 11.19]"],
+        "speed-up, updates": ["baseline", "4.00 [0.71, 22.38]"],
+        "speed-up, seconds": ["baseline", "1.60 [0.29, 8.95]"],
+    }
+
+
+def test_the_notes_say_where_the_numbers_come_from(two_by_three: Results) -> None:
+    text = notes(only(two_by_three))
+    assert "Baseline: fixed_small." in text
+    assert "validation accuracy (%) of 86, which is 95 % of the way" in text
+    assert "It comes from the seeds of this table" in text
+    assert "Seeds: 3 (0, 1, 2)." in text
+    assert "95 % intervals by Student's t" in text
+    assert "device cpu; threads 2; jobs 1; allocator tuned" in text
+    assert "two-sided 5 %, first step of Holm over 1" in text
+
+
+def test_another_baseline_turns_the_table(two_by_three: Results) -> None:
+    found = only(two_by_three, baseline="jump")
+    assert [row.label for row in found.rows] == ["jump", "fixed_small"]
+    assert cell(found, "fixed_small", "difference") == "-2.00 [-4.48, +0.48]"
+    assert cell(found, "fixed_small", "speed-up, samples") == "0.500 [0.089, 2.797]"
+
+
+def test_an_unknown_baseline_lists_the_labels(two_by_three: Results) -> None:
+    with pytest.raises(ValueError, match="one of: fixed_small, jump"):
+        only(two_by_three, baseline="fixed_big")
+
+
+def test_a_workload_without_the_wanted_baseline_says_so(two_by_three: Results) -> None:
+    two_by_three.add("fixed_small", dataset="cifar10")
+    cifar, digits = table(read(two_by_three.folder), baseline="jump")
+    assert (cifar.baseline, digits.baseline) == ("fixed_small", "jump")
+    assert "No arm of this workload is labelled 'jump'." in notes(cifar)
+
+
+def test_the_smallest_fixed_size_is_the_baseline_by_default(results: Results) -> None:
+    for size in (256, 32):
+        results.add("", size=size)
+    results.add("adabatch", scheduler="adabatch", size=16)
+    results.add("", block_scheduler="exponential", size=8)
+    assert only(results).baseline == "fixed (scheduler.initial=32)"
+
+
+def test_the_first_label_is_the_baseline_if_nothing_is_fixed(results: Results) -> None:
+    results.add("b", scheduler="deba")
+    results.add("a", scheduler="gns")
+    assert only(results).baseline == "a"
+
+
+def test_a_target_that_all_miss(two_by_three: Results) -> None:
+    found = only(two_by_three, target=99.0)
+    assert cell(found, "jump", "reached") == "0/3"
+    assert cell(found, "jump", "samples to target") == "inf"
+    assert cell(found, "jump", "speed-up, samples") == "-"
+    assert "set by hand" in notes(found)
+    assert "Not every run reached the target" in notes(found)
+    assert "unknown (no arm has two or more pairs" in notes(found)
+
+
+def test_some_misses_show_the_median_and_no_speed_up(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed)
+        results.add("jump", seed=seed, curve=[(0, 10), (500, 90 if seed else 20)])
+    found = only(results, target=50.0)
+    # costs 250, 250 and a miss
+    assert cell(found, "jump", "reached") == "2/3"
+    assert cell(found, "jump", "samples to target") == "median 250"
+    assert cell(found, "jump", "speed-up, samples") == "-"
+
+
+def test_a_diverged_run_is_counted_and_misses(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed)
+    results.add("jump", seed=0)
+    results.add("jump", seed=1)
+    results.add_diverged("jump", seed=2)
+    found = only(results)
+    jump = found.rows[1]
+    assert (jump.n, jump.diverged, jump.reached) == (2, 1, 2)
+    assert cell(found, "jump", "reached") == "2/3"
+    assert cell(found, "jump", "test accuracy (%)") == "90.00 [90.00, 90.00]"
+    assert cell(found, "jump", "speed-up, seconds") == "-"
+    assert "Diverged runs: 1 of jump." in notes(found)
+
+
+def test_an_arm_that_always_diverges(results: Results) -> None:
+    results.add("fixed_small")
+    results.add_diverged("jump", seed=0)
+    found = only(results)
+    assert cell(found, "jump", "n") == "0"
+    assert cell(found, "jump", "test accuracy (%)") == "-"
+    assert cell(found, "jump", "difference") == "-"
+
+
+def test_a_baseline_that_always_diverges_sets_no_target(results: Results) -> None:
+    results.add_diverged("fixed_small", seed=0)
+    results.add("jump")
+    found = only(results)
+    assert math.isnan(found.target)
+    assert "Target: none" in notes(found)
+    assert cell(found, "jump", "reached") == "0/1"
+
+
+def test_one_seed_has_means_without_brackets(results: Results) -> None:
+    results.add("fixed_small")
+    results.add("jump", curve=[(0, 10), (500, 90)])
+    found = only(results)
+    assert cell(found, "jump", "test accuracy (%)") == "90.00 [-]"
+    assert cell(found, "jump", "speed-up, samples") == "2.00 [-]"
+    assert "One seed gives no interval" in notes(found)
+
+
+def test_one_arm(results: Results) -> None:
+    results.add("jump")
+    assert cell(only(results), "jump", "difference") == "baseline"
+
+
+def test_a_missing_seed_is_shown_and_left_out_of_the_pairs(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed, curve=[(0, 10), (1000 * (seed + 1), 90)])
+    for seed in (0, 2):
+        results.add("jump", seed=seed, curve=[(0, 10), (500 * (seed + 1), 90)])
+    found = only(results)
+    assert cell(found, "jump", "missing seeds") == "1"
+    assert cell(found, "jump", "speed-up, samples") == "2.00 [2.00, 2.00]"
+    assert found.rows[1].speedups["samples"].effect.n == 2
+    assert "jump lacks 1." in notes(found)
+
+
+def test_other_seeds_are_compared_by_welch(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed, curve=[(0, 10), (1000 + seed, 90)])
+        results.add("jump", seed=seed + 10, curve=[(0, 10), (500 + seed, 90)])
+    assert "Welch's interval instead of pairs, because too few seeds are shared with the baseline: jump." in notes(only(results))
+
+
+@pytest.mark.parametrize("condition", [{"device": "cuda"}, {"threads": 1}, {"jobs": 2}, {"allocator": "glibc"}])
+def test_mixed_timing_leaves_the_seconds_out(results: Results, condition: dict[str, object]) -> None:
+    results.add("fixed_small")
+    results.add("jump", **condition)
+    found = only(results)
+    assert not [name for name in text_frame(found) if "seconds" in name]
+    assert f"mixed {next(iter(condition))} (" in notes(found)
+    assert "--allow-mixed-timing" in notes(found)
+    allowed = only(results, allow_mixed_timing=True)
+    assert cell(allowed, "jump", "seconds to target") == "0.9500"
+    assert "mixed conditions" in notes(allowed)
+
+
+def test_a_table_of_mixed_seconds_has_no_metric(results: Results) -> None:
+    results.add("fixed_small")
+    results.add("jump", threads=1)
+    assert "difference" not in text_frame(only(results, metric="seconds"))
+
+
+def test_seconds_are_averaged_and_compared_on_logarithms(two_by_three: Results) -> None:
+    found = only(two_by_three, metric="seconds")
+    # 1 2 4 seconds: 2 [2 / 5.595, 2 * 5.595]; 1.25 * .5 .5 4 = 1.25; the ratio is new / old
+    assert cell(found, "fixed_small", "seconds (train + measure)") == "2.000 [0.357, 11.190]"
+    assert cell(found, "jump", "ratio to baseline") == "0.625 [0.112, 3.497]"
+
+
+@pytest.mark.parametrize("metric", ["best", "samples", "steps", "parameters", "seconds_evaluate", "seconds_store"])
+def test_any_numeric_column_can_be_the_metric(two_by_three: Results, metric: str) -> None:
+    assert only(two_by_three, metric=metric).metric == metric
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "device", "dirty"])
+def test_other_columns_cannot(two_by_three: Results, metric: str) -> None:
+    with pytest.raises(ValueError, match=r"metric must be one of: best, final"):
+        only(two_by_three, metric=metric)
+
+
+def test_perplexity_is_minimised_on_logarithms(results: Results) -> None:
+    for seed in range(2):
+        results.add("fixed_small", seed=seed, curve=[(0, 1000), (1000, 100)], metric="perplexity", maximise=False, best=100.0)
+        results.add("jump", seed=seed, curve=[(0, 1000), (500, 50)], metric="perplexity", maximise=False, best=50.0)
+    found = only(results)
+    assert found.target == pytest.approx(1000**0.05 * 100**0.95)
+    assert cell(found, "jump", "ratio to baseline") == "0.500 [0.500, 0.500]"
+    assert cell(found, "jump", "reached") == "2/2"
+
+
+def test_a_target_below_the_untrained_model_has_no_speed_up(two_by_three: Results) -> None:
+    found = only(two_by_three, target=5.0)
+    assert cell(found, "jump", "samples to target") == "0"
+    assert cell(found, "jump", "speed-up, samples") == "-"
+    assert "meet it already" in notes(found)
+
+
+def test_a_target_that_is_no_number_is_refused(two_by_three: Results) -> None:
+    with pytest.raises(ValueError, match="a target of nan"):
+        only(two_by_three, target=math.nan)
+
+
+def test_uncommitted_changes_are_mentioned(results: Results) -> None:
+    results.add(dirty=True)
+    assert "1 of 1 runs were made from a working tree with uncommitted changes." in notes(only(results))

@@ -1,0 +1,87 @@
+"""Prepared image files: what is wrong with one is said before anything starts."""
+
+import numpy as np
+import pytest
+import torch
+
+from adaptive_bench.datasets.images import read_prepared
+from adaptive_bench.size import BatchShape
+from tests.conftest import composed
+
+
+def write(root, *, images=None, labels=None, name="cifar10", parts=("train", "test")):
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8) if images is None else images
+    labels = np.arange(len(images)) % 10 if labels is None else labels
+    for part in parts:
+        np.savez(folder / f"{part}.npz", images=images, labels=labels)
+    return folder
+
+
+def read(root):
+    return read_prepared("cifar10", root=str(root), shape=(32, 32, 3), classes=10)
+
+
+def test_prepared_files_are_read(tmp_path):
+    write(tmp_path)
+    (images, labels), (test_images, _) = read(tmp_path)
+    assert images.shape == (60, 32, 32, 3)
+    assert images.dtype == torch.uint8
+    assert labels.tolist() == [i % 10 for i in range(60)]
+    assert torch.equal(images, test_images)
+
+
+GOOD = np.zeros((10, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "says"),
+    [
+        (np.zeros((10, 28, 28, 3), np.uint8), None, r"shape \(10, 28, 28, 3\); expected uint8, n x 32 x 32 x 3"),
+        (np.zeros((10, 3, 32, 32), np.uint8), None, r"shape \(10, 3, 32, 32\)"),
+        (np.zeros((10, 32, 32, 3), np.float32), None, "images are float32"),
+        (GOOD, np.arange(9), r"labels are int64 of shape \(9,\); expected one whole number for each of 10 images"),
+        (GOOD, np.linspace(0, 1, 10), "labels are float64"),
+        (GOOD, np.arange(10) + 1, "labels go from 1 to 10; cifar10 has the classes 0 to 9"),
+        (GOOD, np.arange(10) - 1, "labels go from -1 to 8"),
+        (GOOD[:0], np.arange(0), "for each of 0 images"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_refused(tmp_path, images, labels, says):
+    write(tmp_path, images=images, labels=labels)
+    with pytest.raises(ValueError, match=says):
+        read(tmp_path)
+
+
+def test_a_missing_file_names_the_command(tmp_path):
+    write(tmp_path, parts=("train",))
+    with pytest.raises(ValueError, match=r"test\.npz is missing; make it with: python scripts/fetch_data\.py cifar10 --root"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20_000])
+def test_a_truncated_file_is_refused(tmp_path, keep):
+    file = write(tmp_path) / "train.npz"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"train\.npz cannot be read .* delete it and run"):
+        read(tmp_path)
+
+
+def test_another_archive_is_refused(tmp_path):
+    folder = write(tmp_path)
+    np.savez(folder / "train.npz", pictures=GOOD)
+    with pytest.raises(ValueError, match="images is not a file in the archive"):
+        read(tmp_path)
+
+
+def test_a_cifar10_task_from_files(tmp_path):
+    from hydra.utils import instantiate
+
+    write(tmp_path)
+    cfg = composed("dataset=cifar10", f"dataset.root={tmp_path}", "dataset.train_size=40", "dataset.validation_size=20")
+    task = instantiate(cfg.dataset, seed=3, device=torch.device("cpu"))
+    assert task.train.epoch_samples == 40
+    assert task.train.take(BatchShape(8)).inputs.shape == (8, 3, 32, 32)
+    evaluation = task.evaluate(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10)), "test")
+    assert 0 <= evaluation.value <= 100

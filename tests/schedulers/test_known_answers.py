@@ -1,0 +1,137 @@
+"""Sizes computed by hand from the formula in each docstring."""
+
+import math
+
+import pytest
+
+from adaptive_bench.schedulers import (
+    AdaBatch,
+    BatchShape,
+    DiveBatch,
+    Exponential,
+    Fixed,
+    Linear,
+    Observation,
+    Progress,
+    SizeScheduler,
+    Step,
+)  # fmt: skip
+from adaptive_bench.schedulers.base import Stat
+
+
+def path(scheduler: SizeScheduler, *, epochs: int, at: float = 0.0, n: int = 1000) -> list[float]:
+    """What is wished for `at` so much of each epoch."""
+    return [scheduler.propose(Progress(round((epoch + at) * n), epochs * n, n)) for epoch in range(epochs)]
+
+
+def test_fixed():
+    assert path(Fixed(initial=48), epochs=3) == [48, 48, 48]
+
+
+def test_linear():
+    assert path(Linear(initial=10, increment=5), epochs=4) == [10, 15, 20, 25]
+    assert path(Linear(initial=10, increment=5, interval=2), epochs=5) == [10, 10, 15, 15, 20]
+    assert path(Linear(initial=10, increment=-4), epochs=4) == [10, 6, 2, 1]
+
+
+def test_exponential_doubles_every_ten_epochs():
+    sizes = path(Exponential(initial=16, factor=2, interval=10), epochs=50, at=0.999)
+    assert sizes == [16] * 10 + [32] * 10 + [64] * 10 + [128] * 10 + [256] * 10
+
+
+def test_exponential_takes_the_power_of_the_real_value():
+    # 10 * 1.15^5 = 20.11357...; a size rounded at each epoch would be 12, 14, 16, 18, 21
+    assert path(Exponential(initial=10, factor=1.15), epochs=6)[5] == pytest.approx(20.113571875)
+
+
+def test_exponential_beyond_what_a_float_holds_asks_for_the_maximum():
+    assert Exponential(initial=2, factor=10, interval=0.001).propose(Progress(999, 1000, 1000)) == math.inf
+
+
+def test_step():
+    scheduler = Step(initial=32, milestones=[2, 4], sizes=[64, 16])
+    assert path(scheduler, epochs=5) == [32, 32, 64, 64, 16]
+    assert scheduler.propose(Progress(1999, 5000, 1000)) == 32
+    assert scheduler.propose(Progress(2000, 5000, 1000)) == 64
+    assert not scheduler.only_grows()
+    assert Step(initial=32, milestones=[2], sizes=[64]).only_grows()
+
+
+def test_adabatch():
+    hundred = path(AdaBatch(initial=128), epochs=100)
+    assert hundred == [128] * 20 + [256] * 20 + [512] * 20 + [1024] * 20 + [2048] * 20
+    assert path(AdaBatch(initial=128, interval=1, factor=3), epochs=3) == [128, 384, 1152]
+    assert path(AdaBatch(initial=128), epochs=5) == [128, 256, 512, 1024, 2048]
+
+
+def epoch_of(scheduler: DiveBatch, *, epoch: int, n: int, steps: int, sq_norm: float, sum_sq_norm: float) -> None:
+    """One epoch in equal steps; every g_i has |g_i|^2 = sq_norm, and the sum of all ends at squared norm sum_sq_norm."""
+    for step in range(1, steps + 1):
+        samples = epoch * n + n * step // steps
+        stats = {Stat.SAMPLE_SQ_NORMS: sq_norm, Stat.EPOCH_GRAD_SQ_NORM: sum_sq_norm * (step / steps) ** 2}
+        stats = stats if scheduler.measures(Progress(samples - n // steps, 10 * n, n)) else {}
+        shape = BatchShape(n // steps)
+        scheduler.observe(Observation(progress=Progress(samples, 10 * n, n), shape=shape, lr=0.1, loss=1.0, stats=stats))
+
+
+@pytest.mark.parametrize(
+    ("delta", "monotone", "size"),
+    # diversity = 50,000 * 4.2 / 100,000 = 2.1; delta n diversity = 10,500 at 0.1 and 105 at 0.001
+    [(0.1, True, 10_500), (0.001, True, 128), (0.001, False, 105)],
+)
+def test_divebatch(delta, monotone, size):
+    n = 50_000
+    scheduler = DiveBatch(initial=128, delta=delta, monotone=monotone)
+    assert scheduler.propose(Progress(0, 10 * n, n)) == 128
+    epoch_of(scheduler, epoch=0, n=n, steps=50, sq_norm=4.2, sum_sq_norm=100_000)
+    assert scheduler.propose(Progress(n, 10 * n, n)) == pytest.approx(size)
+    assert scheduler.diversity == pytest.approx(2.1)
+
+
+def test_divebatch_measures_and_resizes_only_around_its_interval():
+    n, scheduler = 1000, DiveBatch(initial=10, delta=1, interval=3)
+    for epoch, diversity, size in [(0, 1, 10), (1, 1, 10), (2, 0.05, 50), (3, 9, 50), (4, 9, 50), (5, 0.08, 80)]:
+        assert scheduler.measures(Progress(epoch * n, 10 * n, n)) == (epoch in (2, 5))
+        epoch_of(scheduler, epoch=epoch, n=n, steps=10, sq_norm=diversity, sum_sq_norm=1000)
+        assert scheduler.propose(Progress((epoch + 1) * n, 10 * n, n)) == pytest.approx(size)
+
+
+def test_divebatch_resizes_every_tenth_of_the_budget_unless_told():
+    # 200 epochs: the 20th, 40th ... are measured; 4 epochs: every one
+    assert [e for e in range(60) if DiveBatch().measures(Progress(e * 1000, 200_000, 1000))] == [19, 39, 59]
+    assert all(DiveBatch().measures(Progress(e * 1000, 4000, 1000)) for e in range(4))
+
+
+def test_divebatch_with_no_gradient_left_asks_for_the_maximum():
+    scheduler = DiveBatch(initial=10)
+    epoch_of(scheduler, epoch=0, n=1000, steps=4, sq_norm=1.0, sum_sq_norm=0.0)
+    assert scheduler.propose(Progress(1000, 2000, 1000)) == math.inf
+
+
+def test_divebatch_counts_a_batch_that_crosses_the_border_in_the_epoch_it_began_in():
+    scheduler = DiveBatch(initial=10, delta=1)
+    stats = {Stat.SAMPLE_SQ_NORMS: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2400.0}
+    scheduler.observe(Observation(progress=Progress(1200, 9000, 1000), shape=BatchShape(1200), lr=0.1, loss=1.0, stats=stats))
+    assert scheduler.propose(Progress(1200, 9000, 1000)) == pytest.approx(1000 * 2 * 1200 / 2400)
+    assert scheduler.sum_of_sq_norms == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "says"),
+    [
+        (Linear, {"interval": 0}, "interval=0"),
+        (Linear, {"increment": math.nan}, "increment=nan"),
+        (Exponential, {"factor": 0}, "factor=0"),
+        (Exponential, {"factor": -2}, "factor=-2"),
+        (Step, {"milestones": [1, 2], "sizes": [3]}, "of one length"),
+        (Step, {"milestones": [2, 1], "sizes": [3, 4]}, "ascending"),
+        (Step, {"milestones": [2], "sizes": [0]}, "sizes=0"),
+        (AdaBatch, {"factor": 0.5}, "only grows"),
+        (AdaBatch, {"interval": -1}, "interval=-1"),
+        (DiveBatch, {"delta": 0}, "delta=0"),
+        (DiveBatch, {"interval": 0.5}, "interval=0.5"),
+    ],
+)
+def test_impossible_settings_are_refused(kind, settings, says):
+    with pytest.raises(ValueError, match=says):
+        kind(**settings)

@@ -1,0 +1,279 @@
+"""The command line as users meet it: bad input is one clear line before anything is trained or written."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from adaptive_bench.__main__ import main
+from tests.conftest import SMALL
+
+
+@pytest.fixture
+def cli(tmp_path, capsys, monkeypatch):
+    """Run `adaptive-bench` in this process: exit code, output, error output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(list(arguments))
+        except SystemExit as stop:
+            if isinstance(stop.code, str):
+                print(stop.code, file=sys.stderr)
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except RuntimeError as fault:  # not the user's: main lets it through, with its traceback
+            print(fault, file=sys.stderr)
+            code = 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+BAD = [
+    (["scheduler=fixd"], ["scheduler/fixd", "adabatch", "divebatch", "exponential"]),
+    (["dataset=mnist"], ["dataset/mnist", "cifar10", "digits"]),
+    (["scheduler.tehta=2"], ["tehta"]),
+    (["bach_size.maximum=2"], ["bach_size"]),
+    (["batch_size.minimum=64", "batch_size.maximum=32"], ["batch_size.minimum=64 is above maximum=32"]),
+    (["batch_size.minimum=500"], ["batch_size.minimum=500", "up to 200"]),
+    (["scheduler.initial=0"], ["scheduler.initial=0", "above 0"]),
+    (["scheduler.initial=-8"], ["scheduler.initial=-8"]),
+    (["scheduler.initial=nan"], ["scheduler.initial=nan"]),
+    (["scheduler.initial=many"], ["scheduler.initial='many'"]),
+    (["batch_size.maximum=0"], ["batch_size.maximum=0"]),
+    (["batch_size.maximum=nan"], ["batch_size.maximum=nan"]),
+    (["epochs=0"], ["epochs=0"]),
+    (["epochs=-1"], ["epochs=-1"]),
+    (["epochs=nan"], ["epochs=nan"]),
+    (["evaluate_every=0"], ["evaluate_every=0"]),
+    (["optimizer.lr=-0.1"], ["optimizer.lr=-0.1"]),
+    (["optimizer.momentum=-1"], ["error: optimizer: Invalid momentum value: -1"]),
+    (["max_grad_norm=0"], ["max_grad_norm=0"]),
+    (["seed=-1"], ["seed=-1"]),
+    (["seed=1.5"], ["seed=1.5"]),
+    (["threads=0"], ["threads=0"]),
+    (["device=tpu"], ["device=tpu"]),
+    (["estimator=microbatch", "estimator.chunks=1", "scheduler=divebatch"], ["estimator.", "chunks=1"]),
+    (["scheduler=divebatch", "estimator=per_sample", "estimator.fraction=0"], ["estimator.", "fraction=0"]),
+    (["scheduler@block_scheduler=linear"], ["block_scheduler=Linear", "no length"]),
+    (["dataset.train_size=5000"], ["train_size=5000", "1437"]),
+    (["dataset.validation_size=0"], ["validation_size=0"]),
+    (["dataset=cifar10", "dataset.root=nowhere"], ["error: dataset: nowhere/cifar10/train.npz is missing", "fetch_data.py"]),
+    (["dataset=synthetic_convex"], ["model.", "vectors", "model=mlp"]),
+    (["results=/dev/null/results"], ["/dev/null/results", "cannot be written"]),
+    (["lr_schedule=multistep", "lr_schedule.milestones=[2,1]"], ["milestones", "ascending"]),
+    (["lr_schedule=cosine", "lr_schedule.warmup=99"], ["warmup=99"]),
+    (["lr_schedule=cosine", "lr_schedule.final=nan"], ["lr_schedule.final=nan"]),
+    (["optimizer.weight_decay=inf"], ["optimizer.weight_decay=inf"]),
+    (["dataset.std=[nan]"], ["dataset.std=[nan]"]),
+    (["model.norm=layer"], ["model.norm='layer'", "batch, group, none"]),
+]  # fmt: skip
+
+
+# all of them as single runs; each kind of them inside a sweep, where no run may start before all are checked
+@pytest.mark.parametrize(
+    ("overrides", "says", "sweep"),
+    [(*case, False) for case in BAD] + [(*case, True) for case in BAD[:8:2] + BAD[8::4]],
+    ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else str(value),
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(cli, tmp_path, overrides, says, sweep):
+    small = [] if any(o.startswith(("dataset=cifar10", "dataset=synth")) for o in overrides) else SMALL[:3]
+    small = [s for s in small if s.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    results = [] if any(o.startswith("results=") for o in overrides) else [f"results={tmp_path / 'results'}"]
+    code, out, err = cli(
+        "train", *(["-m", "seed=0,1"] if sweep and "seed" not in overrides[0] else []), *small, *results, *overrides
+    )
+    assert code != 0
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("adaptive-bench: error: ")
+    for words in says:
+        assert words in lines[0]
+    assert out == ""
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_missing_device_is_named(cli, tmp_path):
+    code, _, err = cli("train", "device=cuda", f"results={tmp_path}")
+    assert code == 1
+    assert err.strip() == "adaptive-bench: error: device=cuda: torch finds no CUDA device here; take device=cpu or device=auto"
+
+
+def test_a_need_that_the_estimator_cannot_provide_is_refused_with_both_names():
+    from adaptive_bench.estimators import PerSample
+    from adaptive_bench.models import mlp
+
+    class Blind(PerSample):
+        provides = frozenset()
+
+    with pytest.raises(ValueError, match="Blind cannot measure sample_sq_norms"):
+        Blind().check(mlp(inputs=(4,), outputs=2), frozenset({"sample_sq_norms"}))
+
+
+def test_a_run_is_trained_once(cli, tmp_path):
+    arguments = ("train", *SMALL, f"results={tmp_path}", "scheduler=divebatch", "scheduler.initial=16")
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    assert "done, test accuracy" in out
+    (record,) = (tmp_path / "runs").glob("*/record.parquet")
+    stamp = record.stat().st_mtime_ns
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    assert "was finished before; nothing to train" in out
+    assert record.stat().st_mtime_ns == stamp
+    columns = [
+        "run",
+        "cell",
+        "dataset",
+        "model",
+        "scheduler",
+        "block_scheduler",
+        "lr_rule",
+        "seed",
+        "status",
+        "reason",
+        "metric",
+        "best",
+        "final",
+        "samples",
+        "steps",
+        "seconds_train",
+        "seconds_measure",
+        "seconds_evaluate",
+        "commit",
+        "dirty",
+        "device",
+        "threads",
+    ]
+    assert set(columns) <= set(pd.read_parquet(record))
+
+
+def test_a_sweep_with_a_run_that_diverges_goes_on(cli, tmp_path):
+    arguments = ("train", "-m", *SMALL, f"results={tmp_path}", "model.norm=none", "optimizer.lr=0.05,1e30", "seed=0,1")
+    code, _, err = cli(*arguments)
+    assert code == 0
+    assert "4 runs: 2 diverged, 2 done" in err
+    records = pd.concat(map(pd.read_parquet, (tmp_path / "runs").glob("*/record.parquet")))
+    diverged = records[records["status"] == "diverged"]
+    assert len(diverged) == 2
+    assert diverged["final"].isna().all()
+    assert diverged["reason"].str.contains("the loss became").all()
+    code, _, err = cli(*arguments)
+    assert code == 0
+    assert "4 runs, 4 of them finished before: nothing to train" in err
+    code, out, _ = cli("status", str(tmp_path))
+    assert code == 0
+    assert "4 runs: 2 diverged, 2 done" in out
+    code, out, _ = cli("tables", str(tmp_path), "--format", "json")
+    assert code == 0
+    (table,) = json.loads(out)
+    assert sorted((row["n"], row["diverged"]) for row in table["rows"]) == [(0, 2), (2, 0)]
+
+
+def test_every_failed_run_of_a_sweep_is_named_at_the_end(cli, tmp_path, monkeypatch):
+    from adaptive_bench.trainer import Trainer
+
+    step = Trainer.step
+
+    def failing(self):
+        if self.samples > 100 and self.batch.sizes.maximum > 50:
+            raise RuntimeError("out of order")
+        step(self)
+
+    monkeypatch.setattr(Trainer, "step", failing)
+    code, _, err = cli("train", "-m", *SMALL, f"results={tmp_path}", "batch_size.maximum=40,60", "seed=0,1")
+    assert code == 1
+    assert "4 runs: 2 done, 2 failed" in err
+    assert err.count("out of order") >= 2
+    code, out, _ = cli("status", str(tmp_path))
+    assert "2 done, 2 failed" in out
+    assert "RuntimeError: out of order" in out
+    monkeypatch.setattr(Trainer, "step", step)
+    code, _, err = cli("train", "-m", *SMALL, f"results={tmp_path}", "batch_size.maximum=40,60", "seed=0,1")
+    assert code == 0
+    assert "4 runs: 4 done" in err
+
+
+def test_a_swept_sweep_file_is_refused(cli, tmp_path):
+    code, _, err = cli("train", "-m", "sweep=demo,demo", f"results={tmp_path}")
+    assert code == 1
+    assert "run them in turn" in err
+
+
+def test_status_of_a_killed_run_is_interrupted(cli, tmp_path):
+    folder = tmp_path / "runs" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"status": "running", "reason": "", "samples": 10, "budget": 100}))
+    code, out, _ = cli("status", str(tmp_path))
+    assert code == 0
+    assert "interrupted" in out
+    assert "its process is gone" in out
+    assert "10 / 100" in out
+
+
+@pytest.mark.parametrize("command", ["status", "tables"])
+def test_a_folder_without_runs_is_said_to_be_one(cli, tmp_path, command):
+    code, _, err = cli(command, str(tmp_path / "nothing"))
+    assert code == 1
+    assert err.startswith("adaptive-bench: error: ")
+    assert "nothing" in err
+
+
+def test_list_shows_every_option_of_every_slot(cli):
+    from adaptive_bench.__main__ import conf
+
+    code, out, _ = cli("list")
+    assert code == 0
+    for file in conf().glob("*/*.yaml"):
+        (line,) = [
+            line for line in out.splitlines() if line.split() and line.strip("│ ").split(" ")[0] == file.stem and "│" in line
+        ][:1]
+        assert len(line.strip("│ ").split("│")[1].split()) >= 2, file
+
+
+def test_help_comes_at_once(tmp_path):
+    script = Path(sys.executable).with_name("adaptive-bench")
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([script, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True)
+        taken.append(time.perf_counter() - start)
+    assert "train" in done.stdout
+    assert min(taken) < 1
+
+
+def test_hydras_own_flags_work_through_the_installed_script(tmp_path):
+    script = Path(sys.executable).with_name("adaptive-bench")
+    done = subprocess.run(
+        [script, "train", "--cfg", "job", "scheduler=adabatch", "seed=7"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert "schedulers.adabatch.AdaBatch" in done.stdout
+    assert "seed: 7" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_in_processes_leaves_a_table_and_a_report(tmp_path):
+    script = str(Path(sys.executable).with_name("adaptive-bench"))
+    env = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    overrides = [*SMALL[:3], "epochs=3", "arm=fixed_small,exponential", "seed=0,1", f"results={tmp_path}"]
+    subprocess.run([script, "train", "sweep=demo", *overrides], check=True, env=env, capture_output=True)
+    records = pd.concat(map(pd.read_parquet, (tmp_path / "runs").glob("*/record.parquet")))
+    assert sorted(records["arm"]) == ["exponential", "exponential", "fixed_small", "fixed_small"]
+    assert (records["threads"] * records["jobs"] <= max(os.cpu_count() or 1, records["jobs"].iloc[0])).all()
+    page = tmp_path / "report.html"
+    subprocess.run([script, "report", str(tmp_path), "-o", str(page)], check=True, env=env, capture_output=True)
+    assert "fixed_small" in page.read_text()

@@ -1,0 +1,50 @@
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from adaptive_bench import machine
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_cores_are_shared_among_jobs(monkeypatch):
+    monkeypatch.setattr(machine, "available_cores", lambda: 8)
+    assert machine.prepare(device="cpu", threads=None, jobs=3).threads == 2
+    assert torch.get_num_threads() == 2
+    assert machine.prepare(device="cpu", threads=None, jobs=99).threads == 1
+    assert machine.prepare(device="cpu", threads=3, jobs=99).threads == 3
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
+@pytest.mark.parametrize(
+    ("environment", "says"), [({}, "glibc, buffers kept"), ({"MALLOC_TRIM_THRESHOLD_": "100000"}, "environment")]
+)
+def test_the_allocator_keeps_big_buffers(environment, says):
+    # a buffer of 100 MB comes from its own mapping unless the threshold is raised; on Linux the maps say so
+    script = (
+        "import torch; from adaptive_bench.machine import prepare; "
+        "print(prepare(device='cpu', threads=1, jobs=1).allocator); "
+        "x = torch.ones(25_000_000); a = x.data_ptr(); del x; "
+        "heap = next(l for l in open('/proc/self/maps') if '[heap]' in l).split()[0].split('-'); "
+        "print(int(heap[0], 16) <= a < int(heap[1], 16))"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | environment
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.splitlines() == [says, str(says.startswith("glibc"))]
+
+
+def test_the_record_names_versions_and_commit():
+    here = machine.prepare(device="cpu", threads=1, jobs=1)
+    assert here.torch == torch.__version__
+    assert here.python == platform.python_version()
+    assert here.commit == "" or len(here.commit) == 40

@@ -1,0 +1,136 @@
+"""Killed and started again, a run ends bit for bit where the uninterrupted one ends."""
+
+import multiprocessing
+import os
+import random
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from adaptive_bench import checkpoint
+from tests.conftest import composed
+
+# every part of a run that has a state: BatchNorm, momentum, a scheduler and an estimator that measure (the rows it samples
+# have a generator too), crops and flips; checkpoints fall inside epochs
+RUN = (
+    "scheduler=divebatch", "scheduler.initial=8", "scheduler.delta=0.1", "scheduler.monotone=false", "batch_size.maximum=40",
+    "epochs=3", "lr_schedule=cosine", "lr_rule=sqrt", "optimizer.lr=0.02", "dataset.crop=1", "dataset.flip=true",
+    "checkpoint_every=0.17", "evaluate_every=0.4",
+)  # fmt: skip
+PLACES = ("before a step", "after backward", "after the update", "while a file is replaced", "before the record")
+
+
+def child(results: Path, place: str | None, count: int) -> None:
+    """Train; at the `count`-th time that `place` is reached, die."""
+    from adaptive_bench import record, run, trainer
+
+    left = count
+
+    def dying(function):
+        def wrapped(*args, **kwargs):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    torch.set_num_threads(1)
+    if place == "before a step":
+        trainer.Trainer.step = dying(trainer.Trainer.step)
+    elif place == "after backward":
+        trainer.Trainer._set_lr = dying(trainer.Trainer._set_lr)
+    elif place == "after the update":
+        trainer.Trainer._record = dying(trainer.Trainer._record)
+    elif place == "while a file is replaced":
+        Path.replace = dying(Path.replace)
+    elif place == "before the record":
+        left = 1
+        record.write_parquet = dying(record.write_parquet)
+    run.train(composed(*RUN, f"results={results}"))
+
+
+def run_child(results: Path, place: str | None = None, count: int = 0) -> int | None:
+    # a server that has imported all of it forks the children: a fresh interpreter for each would take minutes
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["adaptive_bench.run", "adaptive_bench.datasets", "adaptive_bench.models", "tests.conftest"])
+    process = context.Process(target=child, args=(results, place, count))
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
+def outcome(results: Path) -> tuple[str, pd.DataFrame, pd.DataFrame]:
+    (folder,) = (results / "runs").iterdir()
+    record, trace, evaluations = (pd.read_parquet(folder / f"{name}.parquet") for name in ("record", "trace", "evaluations"))
+    clocks = [name for name in trace if name.startswith("seconds_")]
+    return record["weights"].item(), trace.drop(columns=clocks), evaluations.drop(columns=clocks)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    results = tmp_path_factory.mktemp("uninterrupted")
+    assert run_child(results) == 0
+    return outcome(results)
+
+
+@pytest.mark.parametrize("kill", range(20))
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, kill):
+    weights, trace, evaluations = uninterrupted
+    rng = random.Random(kill)
+    place = PLACES[kill % len(PLACES)]
+    # configuration, first states, and a checkpoint about every second step are replaced
+    count = rng.randint(1, len(trace) if place != "while a file is replaced" else 12)
+    assert run_child(tmp_path, place, count) == -signal.SIGKILL
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert not (folder / "record.parquet").exists()
+    assert run_child(tmp_path) == 0
+    again_weights, again_trace, again_evaluations = outcome(tmp_path)
+    pd.testing.assert_frame_equal(again_trace, trace, check_exact=True)
+    pd.testing.assert_frame_equal(again_evaluations, evaluations, check_exact=True)
+    assert again_weights == weights
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {".lock", "config.yaml", "evaluations.parquet", "record.parquet", "trace.parquet"}
+
+
+def test_the_run_that_is_killed_has_something_to_lose(uninterrupted):
+    _, trace, _ = uninterrupted
+    assert trace["batch_size"].nunique() > 2
+    assert trace["sample_sq_norms"].notna().any()
+    assert trace["lr"].nunique() > 5
+
+
+def test_a_resumed_run_does_not_start_over(tmp_path):
+    assert run_child(tmp_path, "before a step", 25) == -signal.SIGKILL
+    (folder,) = (tmp_path / "runs").iterdir()
+    kept = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert kept["samples"] >= 24 * 8 - 60
+    assert len(kept["steps"]["step"]) == kept["steps"]["step"][-1]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no archive", b"bad\n", bytes(100), b"\x80\x02}q\x00."[:3]])
+def test_an_unreadable_checkpoint_is_named(tmp_path, content):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot be read .* delete it"):
+        checkpoint.load(path, device=torch.device("cpu"))
+
+
+def test_the_generator_that_dropout_draws_from_is_kept(tmp_path):
+    state = checkpoint.random_state()
+    checkpoint.save({"random": state}, tmp_path / "checkpoint.pt")
+    drawn = torch.rand(5)
+    kept = checkpoint.load(tmp_path / "checkpoint.pt", device=torch.device("cpu"))
+    assert kept is not None
+    checkpoint.restore_random_state(kept["random"])
+    assert torch.equal(torch.rand(5), drawn)
+
+
+def test_rows_survive_packing():
+    rows = [{"step": 1, "loss": 0.1, "stat": float("inf")}, {"step": 2**40, "loss": 1 / 3, "stat": 2.0}]
+    assert checkpoint.unpack(checkpoint.pack(rows)) == rows
+    assert checkpoint.unpack(checkpoint.pack([])) == []

@@ -1,0 +1,176 @@
+import math
+import time
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from adaptive_bench.__main__ import conf
+from adaptive_bench.analysis import read, report
+from adaptive_bench.build import build, plan
+from adaptive_bench.size import Progress
+from adaptive_bench.trainer import Diverged
+from tests.conftest import composed
+
+TRACE = [
+    "step",
+    "samples",
+    "epoch",
+    "seconds_train",
+    "seconds_measure",
+    "seconds_evaluate",
+    "lr",
+    "loss",
+    "batch_size",
+    "batch_size_wished",
+    "physical_batch",
+    "block_size",
+]
+SCHEDULERS = sorted(path.stem for path in (conf() / "scheduler").glob("*.yaml"))
+
+
+def trainer_of(tmp_path, *overrides):
+    cfg = composed(f"results={tmp_path}", *overrides)
+    planned = plan(cfg, cfg.hydra)
+    planned.folder.path.mkdir(parents=True)
+    return build(cfg, planned)
+
+
+def trace_of(folder) -> pd.DataFrame:
+    return pd.read_parquet(folder / "trace.parquet")
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_ends_on_exactly_the_budget(trained, scheduler):
+    folder = trained(f"scheduler={scheduler}", "scheduler.initial=24", "epochs=2.3")
+    trace = trace_of(folder)
+    assert list(trace)[: len(TRACE)] == TRACE
+    assert trace["samples"].iloc[-1] == trace["batch_size"].sum() == 460
+    assert (trace["samples"] == trace["batch_size"].cumsum()).all()
+    assert trace["step"].tolist() == list(range(1, len(trace) + 1))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "multistep", "warm"])
+def test_without_an_lr_rule_the_lr_is_one_function_of_samples_for_every_scheduler(trained, schedule):
+    chosen = {
+        "warm": ["lr_schedule=cosine", "lr_schedule.warmup=1"],
+        "multistep": ["lr_schedule=multistep", "lr_schedule.milestones=[0.5,1.2]"],
+    }.get(schedule, [f"lr_schedule={schedule}"])
+    curve = instantiate(composed(*chosen).lr_schedule)
+
+    for scheduler in SCHEDULERS:
+        trace = trace_of(trained("lr_rule=none", f"scheduler={scheduler}", "scheduler.initial=16", "epochs=3", *chosen))
+        before = trace["samples"] - trace["batch_size"]
+        expected = [0.1 * curve(Progress(int(samples), 600, 200)) for samples in before]
+        assert trace["lr"].tolist() == expected
+        assert schedule == "constant" or len(set(trace["lr"])) > 1
+
+
+@pytest.mark.parametrize(("rule", "power"), [("none", 0), ("linear", 1), ("sqrt", 0.5)])
+def test_an_lr_rule_follows_the_size(trained, rule, power):
+    trace = trace_of(trained(f"lr_rule={rule}", "scheduler=exponential", "scheduler.initial=10", "scheduler.factor=3"))
+    whole = trace[trace["batch_size"].isin([10, 30])]
+    assert set(whole["batch_size"]) == {10, 30}
+    for size, lr in zip(whole["batch_size"], whole["lr"], strict=True):
+        assert lr == pytest.approx(0.1 * (size / 10) ** power)
+
+
+def test_the_batch_cut_by_the_budget_does_not_change_the_lr(trained):
+    trace = trace_of(trained("lr_rule=linear", "scheduler.initial=150", "epochs=1"))
+    assert trace["batch_size"].tolist() == [150, 50]
+    assert trace["lr"].tolist() == [0.1, 0.1]
+
+
+def test_the_clocks_add_up_to_the_wall_clock(tmp_path):
+    trainer = trainer_of(tmp_path, "scheduler=divebatch", "scheduler.initial=16", "epochs=6", "checkpoint_every=1")
+    trainer.step()  # imports and first-time set-up happen once and are nobody's
+    clocked, start = sum(trainer.clock.seconds.values()), time.perf_counter()
+    trainer.run()
+    wall = time.perf_counter() - start
+    assert sum(trainer.clock.seconds.values()) - clocked == pytest.approx(wall, rel=0.02)
+    assert all(seconds > 0 for seconds in trainer.clock.seconds.values())
+
+
+def test_every_epoch_takes_time(trained):
+    trace = trace_of(trained("scheduler.initial=16", "epochs=4"))
+    per_epoch = trace.groupby((trace["samples"] - 1) // 200)["seconds_train"].max().diff().dropna()
+    assert (per_epoch > 0).all()
+
+
+def test_evaluations_fall_on_the_grid_and_test_comes_once_at_the_end(trained):
+    rows = pd.read_parquet(trained("scheduler.initial=16", "evaluate_every=0.5") / "evaluations.parquet")
+    assert rows["split"].tolist() == ["validation"] * 5 + ["test"]
+    assert rows["samples"].tolist() == [0, 112, 208, 304, 400, 400]  # the first step at or behind 0, 100, 200, 300, 400
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
+    trainer = trainer_of(tmp_path, "optimizer.lr=1e30", "model.norm=none", "scheduler.initial=16")
+    with pytest.raises(Diverged, match=r"loss became (nan|inf)"):
+        trainer.run()
+    assert 0 < len(trainer.steps) < 25
+
+
+def test_gradients_are_clipped_to_their_norm(tmp_path):
+    trainer = trainer_of(
+        tmp_path,
+        "max_grad_norm=0.01",
+        "optimizer.momentum=0",
+        "optimizer.nesterov=false",
+        "optimizer.weight_decay=0",
+        "scheduler.initial=16",
+    )
+    before = torch.cat([parameter.detach().flatten().clone() for parameter in trainer.model.parameters()])
+    trainer.step()
+    after = torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+def test_a_block_is_rows_of_one_position_for_images(trained):
+    trace = trace_of(trained())
+    assert (trace["block_size"] == 1).all()
+    assert (trace["physical_batch"] == trace["batch_size"]).all()
+
+
+def test_what_the_scheduler_wished_stands_beside_what_it_got(trained):
+    trace = trace_of(trained("scheduler=exponential", "scheduler.initial=20.4", "scheduler.factor=100", "batch_size.maximum=64"))
+    assert trace["batch_size_wished"].iloc[0] == 20.4
+    assert trace["batch_size"].iloc[0] == 20
+    assert trace["batch_size_wished"].iloc[-1] == pytest.approx(2040)
+    assert trace["batch_size"].max() == 64
+
+
+def test_nothing_is_measured_once_the_size_has_arrived(trained):
+    trace = trace_of(
+        trained("scheduler=divebatch", "scheduler.initial=16", "scheduler.delta=1000", "batch_size.maximum=64", "epochs=3")
+    )
+    measured = trace["sample_sq_norms"].notna()
+    assert measured[trace["samples"] <= 200].all()
+    assert not measured[trace["batch_size"] == 64].any()
+    assert math.isnan(trace["epoch_grad_sq_norm"].iloc[-1])
+
+
+def test_a_run_that_diverges_at_once_still_has_its_tables(tmp_path, trained):
+    folder = trained("optimizer.lr=1e30", "model.norm=none", "scheduler.initial=200", "epochs=1")
+    assert pd.read_parquet(folder / "record.parquet")["status"].item() == "diverged"
+    folder = trained("dataset.std=[1e-37]")
+    assert pd.read_parquet(folder / "record.parquet")["status"].item() == "diverged"
+    assert list(trace_of(folder)) == TRACE
+    assert len(trace_of(folder)) == 0
+    page = report(read(tmp_path), tmp_path / "report.html")
+    assert "diverged" in page.read_text()
+
+
+def test_a_run_resumed_under_other_conditions_says_so(tmp_path):
+    cfg = composed(f"results={tmp_path}", "scheduler.initial=50", "checkpoint_every=0.5")
+    first = build(cfg, plan(cfg, cfg.hydra))
+    first.checkpoint.parent.mkdir(parents=True)
+    first.step()
+    first.step()
+    first.save()
+    there = plan(cfg, cfg.hydra)
+    second = build(cfg, replace(there, machine=replace(there.machine, threads=7)))
+    second.resume()
+    assert len(second.timed_under) == 2
+    assert "threads 7" in second.timed_under[1]
