@@ -51,7 +51,7 @@ def drive(scheduler: SizeScheduler, steps: int, *, seed: int = 0, start: int = 0
 
 
 def test_there_are_schedulers_to_test():
-    assert {"fixed", "linear", "exponential", "step", "adabatch", "divebatch"} <= {path.stem for path in YAMLS}
+    assert {"fixed", "linear", "exponential", "cyclical", "step", "adabatch", "divebatch"} <= {path.stem for path in YAMLS}
 
 
 @every

@@ -7,6 +7,7 @@ import pytest
 from adaptive_bench.schedulers import (
     AdaBatch,
     BatchShape,
+    Cyclical,
     DiveBatch,
     Exponential,
     Fixed,
@@ -46,6 +47,12 @@ def test_exponential_takes_the_power_of_the_real_value():
 
 def test_exponential_beyond_what_a_float_holds_asks_for_the_maximum():
     assert Exponential(initial=2, factor=10, interval=0.001).propose(Progress(999, 1000, 1000)) == math.inf
+
+
+def test_cyclical():
+    assert path(Cyclical(initial=8, cycle=3, increment=4), epochs=7) == [8, 12, 16, 8, 12, 16, 8]
+    grown = path(Cyclical(initial=8, cycle=3, growth="exponential", factor=1.5), epochs=5)
+    assert grown == [8, 12, 18, 8, 12]
 
 
 def test_step():
@@ -123,6 +130,8 @@ def test_divebatch_counts_a_batch_that_crosses_the_border_in_the_epoch_it_began_
         (Linear, {"increment": math.nan}, "increment=nan"),
         (Exponential, {"factor": 0}, "factor=0"),
         (Exponential, {"factor": -2}, "factor=-2"),
+        (Cyclical, {"cycle": 0}, "cycle=0"),
+        (Cyclical, {"growth": "square"}, "linear or exponential"),
         (Step, {"milestones": [1, 2], "sizes": [3]}, "of one length"),
         (Step, {"milestones": [2, 1], "sizes": [3, 4]}, "ascending"),
         (Step, {"milestones": [2], "sizes": [0]}, "sizes=0"),
