@@ -1,15 +1,16 @@
 """One self-contained page with everything that a results folder says."""
 
 import errno
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import jinja2
 import pandas as pd
+
+from adaptive_bench.files import replacing
 
 from .columns import text_frame
 from .read import RECORD, Runs
@@ -38,7 +39,7 @@ def report(
 ) -> Path:
     """Write the page to `path`, which appears complete or not at all. The options are those of `table`."""
     found = table(runs, baseline=baseline, target=target, allow_mixed_timing=allow_mixed_timing)
-    with _replacing(Path(path)) as file:
+    with _whole(Path(path)) as file:
         file.write(_page(runs, found))
     return Path(path)
 
@@ -102,18 +103,13 @@ def _provenance(records: pd.DataFrame) -> dict[str, str]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
+def _whole(path: Path) -> Iterator[TextIO]:
     """A file that becomes `path` once it is complete; opened first, so that a bad path is refused before anything is drawn."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
+        with replacing(path) as part, part.open("w", encoding="utf-8") as file:
             yield file
-        temporary.replace(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be written ({error.strerror}); name a file in a folder where you may write") from error
-    finally:
-        with suppress(OSError):  # it was never made, or has become the page
-            temporary.unlink()
