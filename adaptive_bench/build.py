@@ -178,6 +178,9 @@ def _loggers(cfg: DictConfig, planned: Plan, *, budget: int, metric: str) -> lis
         identity = planned.identity
         labels = {"run": identity.run, "cell": identity.cell, "name": planned.title, "settings": identity.settings}
         loggers.append(
-            call("logger", partial(make(cfg, "logger"), **labels, **({} if cfg.logger.folder else {"folder": cfg.results})))
+            call(
+                "logger",
+                partial(make(cfg, "logger"), **labels, **({} if cfg.logger.folder else {"folder": str(planned.results)})),
+            )
         )
     return loggers

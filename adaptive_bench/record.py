@@ -17,7 +17,6 @@ from adaptive_bench.loggers.base import Row
 
 OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root")  # cannot change the outcome
 
-
 # the columns of a trace, before those of the statistics; a run that diverges at once has no row to take them from
 TRACE = (
     *("step", "samples", "epoch", "seconds_train", "seconds_measure", "seconds_evaluate", "lr", "loss"),

@@ -1,6 +1,6 @@
 """Handwritten digits out of scikit-learn: 1,797 grey images of 8 x 8 pixels. Embedded, so nothing is downloaded."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,24 +8,11 @@ from sklearn.datasets import load_digits
 
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.images import image_classification
-from adaptive_bench.datasets.split import Sizes
-from adaptive_bench.streams.images import Augmentation
 
 TEST_SIZE = 360  # scikit-learn ships one set; which samples are for testing is fixed here once, for every seed
 
 
-def digits(
-    *,
-    train_size: int | None,
-    validation_size: int,
-    test_size: int | None,
-    mean: Sequence[float],
-    std: Sequence[float],
-    crop: int,
-    flip: bool,
-    seed: int,
-    device: torch.device,
-) -> Classification:
+def digits(**settings: Any) -> Classification:
     """Handwritten digits: the test set of the UCI optical digits (Alpaydin and Kaynak 1998), of which 360 are held out."""
     stored = load_digits()
     # pixels count 0 to 16: times 15 they fill a byte
@@ -33,14 +20,5 @@ def digits(
     labels = torch.from_numpy(stored.target.astype(np.int64))
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
     tested, rest = order[:TEST_SIZE], order[TEST_SIZE:]
-    return image_classification(
-        (images[rest], labels[rest]),
-        (images[tested], labels[tested]),
-        classes=10,
-        sizes=Sizes(train=train_size, validation=validation_size, test=test_size),
-        mean=mean,
-        std=std,
-        augmentation=Augmentation(crop=crop, flip=flip),
-        seed=seed,
-        device=device,
-    )
+    train, test = (images[rest], labels[rest]), (images[tested], labels[tested])
+    return image_classification(train, test, classes=10, **settings)

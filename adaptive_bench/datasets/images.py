@@ -56,21 +56,34 @@ def image_classification(
     test: Images,
     *,
     classes: int,
-    sizes: Sizes,
+    train_size: int | None,
+    validation_size: int,
+    test_size: int | None,
     mean: Sequence[float],
     std: Sequence[float],
-    augmentation: Augmentation,
+    crop: int,
+    flip: bool,
     seed: int,
     device: torch.device,
 ) -> Classification:
-    """The task: a validation split is taken from the training set by seed, and everything moves to the device once."""
-    chosen, validation, tested = split(sizes, available=len(train[1]), available_test=len(test[1]), seed=seed)
+    """The task that every image set becomes; what stands behind `classes` are the settings of its yaml, the seed and the device.
+
+    A validation split is taken from the training set by seed. Training images are cropped out of a padding of `crop` pixels and
+    flipped. Everything moves to the device once.
+    """
     images, labels = train
+    sizes = Sizes(train=train_size, validation=validation_size, test=test_size)
+    chosen, validation, tested = split(sizes, available=len(labels), available_test=len(test[1]), seed=seed)
     height, width, channels = images.shape[1:]
     normalise = Normalisation(images.shape[1:], mean=mean, std=std, device=device)
     return Classification(
         train=ImageStream(
-            images[chosen].to(device), labels[chosen].to(device), seed=seed, mean=mean, std=std, augmentation=augmentation
+            images[chosen].to(device),
+            labels[chosen].to(device),
+            seed=seed,
+            mean=mean,
+            std=std,
+            augmentation=Augmentation(crop=crop, flip=flip),
         ),
         held_out={
             "validation": HeldOut(images[validation].to(device), labels[validation].to(device), normalise),
