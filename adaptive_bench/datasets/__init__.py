@@ -3,6 +3,7 @@
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.cifar10 import cifar10
 from adaptive_bench.datasets.digits import digits
+from adaptive_bench.datasets.markov_text import markov_text
 from adaptive_bench.datasets.synthetic_convex import synthetic_convex
 
-__all__ = ["Evaluation", "Task", "cifar10", "digits", "synthetic_convex"]
+__all__ = ["Evaluation", "Task", "cifar10", "digits", "markov_text", "synthetic_convex"]

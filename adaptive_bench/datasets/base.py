@@ -1,8 +1,9 @@
 """What a model is trained on and judged by."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,3 +35,14 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
         """The metric over the whole split, with the model in evaluation mode and back in training mode afterwards."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the loss of the next batch depends on besides model and batch: nothing, unless a task says otherwise."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict()`. Raises ValueError for the state of another kind of task."""
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} keeps no state, got {sorted(state)}; go on with the data set that the checkpoint is of"
+            )

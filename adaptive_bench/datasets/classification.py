@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.datasets.base import Evaluation, Task
-from adaptive_bench.streams.base import Batch, Stream
+from adaptive_bench.streams.base import Batch
+from adaptive_bench.streams.images import ImageStream
+from adaptive_bench.streams.vectors import VectorStream
 
 EVALUATION_ROWS = 1000  # rows a forward pass of an evaluation
 
@@ -32,8 +34,11 @@ class Classification(Task):
     metric = "accuracy"
     maximise = True
     has_blocks = False
+    train: ImageStream | VectorStream
 
-    def __init__(self, *, train: Stream, held_out: Mapping[str, HeldOut], inputs: Sequence[int], outputs: int) -> None:
+    def __init__(
+        self, *, train: ImageStream | VectorStream, held_out: Mapping[str, HeldOut], inputs: Sequence[int], outputs: int
+    ) -> None:
         self.train = train
         self.held_out = held_out
         self.inputs = inputs
@@ -55,6 +60,24 @@ class Classification(Task):
         model.train()
         count = len(held_out.targets)
         return Evaluation(value=100 * correct.item() / count, loss=loss.item() / count)
+
+    def sample_losses(self, model: nn.Module) -> Tensor:
+        """The loss of each training sample (n,) in the data set's order, not the stream's, and without augmentation.
+
+        The model is in evaluation mode meanwhile and back in training mode afterwards.
+        """
+        model.eval()
+        with torch.inference_mode():
+            losses = []
+            for indices in torch.split(torch.arange(self.train.epoch_samples), EVALUATION_ROWS):
+                batch = self.train.plain(indices)
+                losses.append(self._loss(model(batch.inputs), batch.targets, reduction="none"))
+        model.train()
+        return torch.cat(losses)  # outside inference mode, so that the result is an ordinary tensor
+
+    def rank(self, scores: Tensor, *, span: float) -> None:
+        """Serve the training samples from a low score to a high one, as `Order.rank` says."""
+        self.train.order.rank(scores, span=span)
 
     def _loss(self, logits: Tensor, targets: Tensor, *, reduction: str) -> Tensor:
         if self.outputs == 1:

@@ -8,6 +8,7 @@ def image_channels(inputs: Sequence[int]) -> int:
     if len(inputs) != 3:
         shape = ", ".join(map(str, inputs))
         raise ValueError(
-            f"inputs=({shape}): a convolutional network takes images, this data set has vectors; take model=mlp or model=linear"
+            f"inputs=({shape}): a convolutional network takes images, this data set has vectors or texts; take model=mlp or "
+            "model=linear for vectors, model=lstm_small for texts"
         )
     return inputs[0]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adaptive_bench.streams.base import Batch, Stream
+from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.order import Order, Piece, epoch_generator
+from adaptive_bench.streams.permuted import PermutedStream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Augmentation:
             raise ValueError(f"crop={self.crop}: a number of pixels from 0 up is expected")
 
 
-class ImageStream(Stream):
+class ImageStream(PermutedStream):
     """Images (n, height, width, channels) uint8 and labels (n,), served as normalised floats (b, channels, height, width).
 
     A sample's crop and flip in an epoch are functions of (seed, epoch, sample) alone: every scheduler of a seed sees the same
@@ -54,6 +55,11 @@ class ImageStream(Stream):
         if self.augmentation.crop or self.augmentation.flip:
             images = augment(images, self._draws(piece.epoch)[indices].to(images.device), crop=self.augmentation.crop)
         return Batch(self.normalise(images), self.labels[on_device])
+
+    def plain(self, indices: Tensor) -> Batch:
+        """These samples of the data set without crop or flip; the position stays where it is."""
+        on_device = indices.to(self.images.device)
+        return Batch(self.normalise(self.images[on_device]), self.labels[on_device])
 
     def _draws(self, epoch: int) -> Tensor:
         """Row offset, column offset and flip of every sample in this epoch, (n, 3)."""

@@ -1,5 +1,6 @@
 """The order of the samples: a permutation an epoch, and the position in it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,8 +18,23 @@ class Piece:
     stop: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """`ranks` (n,) float64: a sample's place, 0 to n - 1, from easy to hard. `span`: epochs until it has no say any more."""
+
+    ranks: Tensor
+    span: float
+
+    def sort(self, shuffled: Tensor, *, epoch: int) -> Tensor:
+        """The samples of `shuffled` by (1 - m) r + m s, ascending: r their ranks, s their places, m = min(1, epoch / span)."""
+        mixed = min(1.0, epoch / self.span)
+        places = torch.arange(len(shuffled), dtype=torch.float64)
+        keys = (1 - mixed) * self.ranks[shuffled] + mixed * places
+        return shuffled[keys.argsort(stable=True)]  # equal keys stay in the order of the shuffle
+
+
 class Order:
-    """Which sample comes when: the permutation of an epoch is a function of (seed, epoch) and of nothing else."""
+    """Which sample comes when: an epoch's permutation is a function of (seed, epoch), and of the scores if there are any."""
 
     def __init__(self, length: int, *, seed: int) -> None:
         if length < 1:
@@ -27,7 +43,28 @@ class Order:
         self.seed = seed
         self.epoch = 0
         self.position = 0
+        self._ranking: Ranking | None = None
         self._cached: tuple[int, Tensor] | None = None
+
+    def rank(self, scores: Tensor, *, span: float) -> None:
+        """From easy (a low score) to hard: a curriculum (Bengio et al. 2009, ICML) that leaves out no sample of any epoch.
+
+        Epoch e is sorted by (1 - m) r_i / n + m u_i with m = min(1, e / span), where r_i is the rank of sample i's score and
+        u_i = s_i / n its place in the ordinary shuffle of that epoch: epoch 0 goes strictly from easy to hard, epoch `span`
+        and all later ones are the ordinary shuffle. The mixture is ours. Equal scores rank by index. The scores are settings,
+        not state: epoch and position stay all there is to remember. Raises ValueError for scores that do not fit.
+        """
+        if not (span > 0 and math.isfinite(span)):
+            raise ValueError(f"span={span!r}: a number of epochs above 0 is expected")
+        if scores.shape != (self.length,) or not scores.isfinite().all():
+            raise ValueError(
+                f"scores of shape {tuple(scores.shape)}, {int(scores.isfinite().sum())} of them finite: "
+                f"one finite number for each of {self.length} samples is expected"
+            )
+        by_score = scores.detach().cpu().argsort(stable=True)
+        ranks = torch.empty(self.length, dtype=torch.float64)
+        ranks[by_score] = torch.arange(self.length, dtype=torch.float64)
+        self._ranking, self._cached = Ranking(ranks, span), None
 
     def advance(self, count: int) -> Iterator[Piece]:
         """The next `count` positions, one piece an epoch touched."""
@@ -41,8 +78,8 @@ class Order:
     def indices(self, piece: Piece) -> Tensor:
         """The data set's indices at these positions, int64."""
         if self._cached is None or self._cached[0] != piece.epoch:
-            generator = epoch_generator(self.seed, piece.epoch, purpose=0)
-            self._cached = piece.epoch, torch.randperm(self.length, generator=generator)
+            shuffled = torch.randperm(self.length, generator=epoch_generator(self.seed, piece.epoch, purpose=0))
+            self._cached = piece.epoch, self._ranking.sort(shuffled, epoch=piece.epoch) if self._ranking else shuffled
         return self._cached[1][piece.start : piece.stop]
 
     def seek(self, epoch: int, position: int) -> None:

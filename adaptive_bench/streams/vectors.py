@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from adaptive_bench.streams.base import Batch, Stream
+from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.order import Order, Piece
+from adaptive_bench.streams.permuted import PermutedStream
 
 
-class VectorStream(Stream):
+class VectorStream(PermutedStream):
     """Samples as they are: `inputs` (n, ...) and `targets` (n, ...), already on the device."""
 
     def __init__(self, inputs: Tensor, targets: Tensor, *, seed: int) -> None:
@@ -15,5 +16,9 @@ class VectorStream(Stream):
         self.targets = targets
 
     def _load(self, piece: Piece) -> Batch:
-        indices = self.order.indices(piece).to(self.inputs.device)
-        return Batch(self.inputs[indices], self.targets[indices])
+        return self.plain(self.order.indices(piece))
+
+    def plain(self, indices: Tensor) -> Batch:
+        """These samples of the data set; the position stays where it is."""
+        on_device = indices.to(self.inputs.device)
+        return Batch(self.inputs[on_device], self.targets[on_device])

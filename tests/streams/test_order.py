@@ -1,4 +1,6 @@
-"""Exact cover: whatever the sizes, every epoch holds every sample once."""
+"""Exact cover: whatever the sizes and whatever the order, every epoch holds every sample once."""
+
+import math
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from adaptive_bench.size import BatchShape
 from adaptive_bench.streams import Augmentation, ImageStream, VectorStream
-from adaptive_bench.streams.order import Order
+from adaptive_bench.streams.order import Order, Piece
 
 sizes = st.lists(st.integers(1, 90), min_size=1, max_size=40)
 
@@ -77,3 +79,104 @@ def test_a_position_outside_the_stream_is_refused():
         Order(50, seed=0).seek(0, 50)
     with pytest.raises(ValueError, match="at least one sample"):
         Order(0, seed=0)
+
+
+def whole(order: Order, epoch: int) -> torch.Tensor:
+    return order.indices(Piece(epoch, 0, order.length))
+
+
+def difficulty(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed))
+
+
+def ranked(count: int, *, seed: int = 0, span: float = 5) -> Order:
+    order = Order(count, seed=seed)
+    order.rank(difficulty(count), span=span)
+    return order
+
+
+@given(count=st.integers(1, 60), epoch=st.integers(0, 30), span=st.floats(0.1, 20), seed=st.integers(0, 2**40))
+@settings(deadline=None)
+def test_every_epoch_of_a_curriculum_holds_every_sample_exactly_once(count, epoch, span, seed):
+    assert whole(ranked(count, seed=seed, span=span), epoch).sort().values.equal(torch.arange(count))
+
+
+@given(count=st.integers(1, 60), span=st.floats(0.1, 20), seed=st.integers(0, 2**40))
+@settings(deadline=None)
+def test_a_curriculum_begins_strictly_from_easy_to_hard(count, span, seed):
+    scores = difficulty(count)
+    assert whole(ranked(count, seed=seed, span=span), 0).equal(scores.argsort())
+
+
+@given(count=st.integers(1, 60), past=st.integers(0, 9), span=st.floats(0.1, 20), seed=st.integers(0, 2**40))
+@settings(deadline=None)
+def test_a_curriculum_ends_in_the_ordinary_shuffle(count, past, span, seed):
+    epoch = math.ceil(span) + past
+    assert whole(ranked(count, seed=seed, span=span), epoch).equal(whole(Order(count, seed=seed), epoch))
+
+
+def test_the_mixture_by_hand():
+    order = Order(4, seed=0)
+    shuffled = whole(order, 1).tolist()
+    order.rank(torch.tensor([0.3, 0.1, 0.4, 0.2]), span=2)  # ranks 2, 0, 3, 1; half-way in epoch 1
+    ranks = [2, 0, 3, 1]
+    by_hand = sorted(shuffled, key=lambda sample: 0.5 * ranks[sample] + 0.5 * shuffled.index(sample))
+    assert whole(order, 1).tolist() == by_hand
+
+
+def test_the_early_quarter_of_an_epoch_gets_harder_until_it_is_like_the_rest():
+    count, span = 4000, 5
+    order, scores = ranked(count, span=span), difficulty(count)
+    means = [scores[whole(order, epoch)[: count // 4]].mean().item() for epoch in range(span + 1)]
+    assert means == sorted(means)
+    assert means[0] == pytest.approx(1 / 8, abs=0.02)
+    assert means[-1] == pytest.approx(1 / 2, abs=0.03)  # scores are uniform on [0, 1]
+
+
+def test_a_curriculum_differs_between_seeds_and_epochs_after_its_start():
+    assert not whole(ranked(50), 1).equal(whole(ranked(50), 2))
+    assert not whole(ranked(50), 1).equal(whole(ranked(50, seed=1), 1))
+
+
+@given(count=st.integers(1, 40), takes=sizes, others=sizes, span=st.floats(0.1, 20))
+@settings(deadline=None)
+def test_the_order_of_a_curriculum_does_not_depend_on_the_sizes(count, takes, others, span):
+    streams = images(count, 0), images(count, 0)
+    for stream in streams:
+        stream.order.rank(difficulty(count), span=span)
+    length = min(sum(takes), sum(others))
+    first, second = (stream_of(stream, steps, length) for stream, steps in zip(streams, (takes, others), strict=True))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+
+
+def test_a_position_is_all_there_is_to_remember_of_a_curriculum():
+    stream, resumed = images(30, 0), images(30, 0)
+    for each in (stream, resumed):
+        each.order.rank(difficulty(30), span=3)
+    stream.take(BatchShape(47))
+    assert set(stream.state_dict()) == {"epoch", "position"}
+    resumed.load_state_dict(stream.state_dict())
+    assert torch.equal(stream.take(BatchShape(100)).inputs, resumed.take(BatchShape(100)).inputs)
+
+
+def test_an_epoch_under_way_is_ordered_anew():
+    order = Order(50, seed=0)
+    before = whole(order, 0)
+    order.rank(difficulty(50), span=5)
+    assert not whole(order, 0).equal(before)
+
+
+@pytest.mark.parametrize(
+    ("scores", "span", "says"),
+    [
+        (torch.zeros(49), 5, "scores of shape \\(49,\\)"),
+        (torch.zeros(50, 1), 5, "one finite number for each of 50 samples"),
+        (torch.tensor([math.nan] + [0.0] * 49), 5, "49 of them finite"),
+        (torch.zeros(50), 0, "span=0: a number of epochs above 0"),
+        (torch.zeros(50), math.inf, "span=inf"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(scores, span, says):
+    with pytest.raises(ValueError, match=says):
+        Order(50, seed=0).rank(scores, span=span)

@@ -1,0 +1,103 @@
+"""Language modelling: cross-entropy a token, and perplexity."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adaptive_bench.datasets.base import Evaluation, Task
+from adaptive_bench.datasets.carried import CarriedState
+from adaptive_bench.size import BatchShape
+from adaptive_bench.streams.base import Batch
+from adaptive_bench.streams.columns import ColumnStream
+
+LOSS_REDUCTIONS = ("mean", "sum_time")
+
+
+class LanguageModelling(Task):
+    """The next token, by a model that takes token ids (rows, block) and a state to logits (rows, block, vocabulary) and a state.
+
+    The state is carried from batch to batch. The loss is the cross-entropy's mean over the tokens, or with `sum_time` its sum
+    over the block and mean over the rows, as in Zaremba et al. (2014, arXiv 1409.2329): its gradient grows with the block size.
+    """
+
+    metric = "perplexity"
+    maximise = False
+    has_blocks = True
+    inputs = ()  # a sample is one token id
+
+    def __init__(
+        self,
+        *,
+        train: Tensor,
+        held_out: Mapping[str, Tensor],
+        vocabulary: int,
+        loss_reduction: str,
+        evaluation_batch: int,
+        evaluation_block: int,
+    ) -> None:
+        if loss_reduction not in LOSS_REDUCTIONS:
+            raise ValueError(f"loss_reduction={loss_reduction!r}: one of {', '.join(LOSS_REDUCTIONS)} is expected")
+        for name, tokens in {"train": train, **held_out}.items():
+            _check_tokens(name, tokens, vocabulary=vocabulary)
+        for setting, value in (("evaluation_batch", evaluation_batch), ("evaluation_block", evaluation_block)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{setting}={value!r}: a whole number from 1 up is expected")
+        for name, tokens in held_out.items():
+            if evaluation_batch > len(tokens) - 1:
+                raise ValueError(
+                    f"evaluation_batch={evaluation_batch}: the {name} split has only {len(tokens) - 1} tokens to predict; "
+                    "take fewer columns or a larger split"
+                )
+        self.train = ColumnStream(train)
+        self.held_out = held_out
+        self.outputs = vocabulary
+        self.loss_reduction = loss_reduction
+        self.evaluation_shape = BatchShape(evaluation_batch, evaluation_block)
+        self._carried = CarriedState()
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        total = _cross_entropy(model, batch, self._carried)
+        return total / (batch.shape.samples if self.loss_reduction == "mean" else len(batch))
+
+    def evaluate(self, model: nn.Module, split: str) -> Evaluation:
+        """exp of the mean cross-entropy over all tokens of a split but its first, in columns of its own with the state carried.
+
+        The same columns for every scheduler; how long their blocks are makes no difference to the outcome.
+        """
+        stream, carried, total = ColumnStream(self.held_out[split]), CarriedState(), 0.0
+        shape = replace(self.evaluation_shape, block=min(self.evaluation_shape.block, stream.epoch_samples))
+        model.eval()
+        with torch.inference_mode():
+            while stream.epoch == 0:
+                total += _cross_entropy(model, stream.take(shape), carried).item()
+        model.train()
+        loss = torch.tensor(total / stream.epoch_samples, dtype=torch.float64)
+        return Evaluation(value=loss.exp().item(), loss=loss.item())  # infinite where math.exp would raise OverflowError
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state that the last batch led to."""
+        return self._carried.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._carried.load_state_dict(state)
+
+
+def _cross_entropy(model: nn.Module, batch: Batch, carried: CarriedState) -> Tensor:
+    """Summed over the batch's tokens."""
+    logits, state = model(batch.inputs, carried.before(batch))  # (rows, block, vocabulary)
+    carried.keep(batch, state)
+    return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="sum")
+
+
+def _check_tokens(name: str, tokens: Tensor, *, vocabulary: int) -> None:
+    if len(tokens) < 2:
+        raise ValueError(f"the {name} split has {len(tokens)} tokens: at least two are expected, one to predict the other from")
+    if tokens.min() < 0 or tokens.max() >= vocabulary:
+        raise ValueError(
+            f"the {name} split has token ids from {tokens.min()} to {tokens.max()}: 0 to {vocabulary - 1} are expected for a "
+            f"vocabulary of {vocabulary}"
+        )

@@ -1,0 +1,69 @@
+"""Recurrent language models."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+State = tuple[Tensor, Tensor]  # h and c, each (layers, rows, hidden)
+
+
+class LanguageLSTM(nn.Module):
+    """Embedding, a stack of LSTM layers and a linear layer, with dropout where activations go up and none where they go on.
+
+    That is: at the input, between the layers and before the output, never from one position to the next (Zaremba et al. 2014,
+    arXiv 1409.2329, figure 2). `tied`: the embedding is the output's weight, too (Press and Wolf 2017, arXiv 1608.05859).
+    """
+
+    def __init__(self, *, vocabulary: int, embedding: int, hidden: int, layers: int, dropout: float, tied: bool) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        # with one layer there is nothing in between, which nn.LSTM warns about
+        self.lstm = nn.LSTM(embedding, hidden, layers, dropout=dropout if layers > 1 else 0.0, batch_first=True)
+        self.output = nn.Linear(hidden, vocabulary)
+        if tied:
+            self.output.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Tokens (rows, block) to logits (rows, block, vocabulary) and the state after them; None starts from zeros."""
+        activations, state = self.lstm(self.dropout(self.embedding(tokens)), state)  # (rows, block, hidden)
+        return self.output(self.dropout(activations)), cast(State, state)
+
+
+def lstm(
+    *,
+    inputs: Sequence[int],
+    outputs: int,
+    embedding: int,
+    hidden: int,
+    layers: int,
+    dropout: float = 0.0,
+    tied: bool = False,
+    init: float = 0.1,
+) -> nn.Module:
+    """An LSTM language model with every weight uniform on [-init, init] and every bias 0, the forget gates' among them."""
+    if len(inputs):
+        raise ValueError(
+            f"inputs=({', '.join(map(str, inputs))}): this model reads token ids, and a sample of this data set is no token; "
+            "take dataset=markov_text or another text"
+        )
+    for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}={size!r}: a whole number from 1 up is expected")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout}: the share of activations to drop is expected, from 0 up and below 1")
+    if not init > 0:
+        raise ValueError(f"init={init}: a bound above 0 is expected")
+    if tied and embedding != hidden:
+        raise ValueError(
+            f"tied=true: embedding={embedding} and hidden={hidden} differ, but one weight is to serve as embedding and output; "
+            "make them equal or take tied=false"
+        )
+    model = LanguageLSTM(vocabulary=outputs, embedding=embedding, hidden=hidden, layers=layers, dropout=dropout, tied=tied)
+    for name, parameter in model.named_parameters():
+        if "bias" in name:
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.uniform_(parameter, -init, init)
+    return model
