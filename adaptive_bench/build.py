@@ -16,11 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from adaptive_bench import machine
+from adaptive_bench.curriculum import Curriculum
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.descent import Descent
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.machine import Machine
 from adaptive_bench.record import Identity, RunFolder
-from adaptive_bench.schedulers.base import positive
+from adaptive_bench.schedulers.base import SizeScheduler, positive
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.size import Progress, SizeRange
 from adaptive_bench.slot import Slot
@@ -102,29 +104,52 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
     positive("epochs", cfg.epochs)
     epoch = task.train.epoch_samples
     budget = max(1, round(cfg.epochs * epoch))
-    if cfg.max_grad_norm is not None:
-        positive("max_grad_norm", cfg.max_grad_norm)
-    positive("optimizer.lr", cfg.optimizer.lr)
-    lr_schedule = make(cfg, "lr_schedule")
-    call("lr_schedule", lr_schedule, Progress(0, budget, epoch))
     return Trainer(
         model=model,
         task=task,
-        optimizer=call("optimizer", make(cfg, "optimizer"), model.parameters()),
+        descent=_descent(cfg, model, Progress(0, budget, epoch)),
         batch=_slot(cfg, "scheduler", "batch_size", largest=epoch),
         block=_slot(cfg, "block_scheduler", "block_size", largest=epoch if task.has_blocks else 1),
         estimator=make(cfg, "estimator"),
-        lr=cfg.optimizer.lr,
-        lr_rule=make(cfg, "lr_rule"),
-        lr_schedule=lr_schedule,
         budget=budget,
         evaluate_every=_interval(cfg, "evaluate_every", epoch),
         checkpoint_every=_interval(cfg, "checkpoint_every", epoch),
         checkpoint=planned.folder.checkpoint,
-        max_grad_norm=cfg.max_grad_norm,
+        arrange=_arrangement(cfg, planned, task),
         conditions=planned.machine.timing,
         device=device,
         loggers=_loggers(cfg, planned, budget=budget, metric=task.metric),
+    )
+
+
+def _arrangement(cfg: DictConfig, planned: Plan, task: Task) -> Callable[[nn.Module, Task], float] | None:
+    """What puts the training samples in order before the first step; None for the ordinary shuffle."""
+    if not cfg.order:
+        return None
+    curriculum: Curriculum = make(cfg, "order")
+    call("order", curriculum.check, task)
+    # everything that the scores depend on: runs that differ in the rest share them
+    parts = {"dataset", "model", "order", "seed", "device"}
+    settings = {key: value for key, value in planned.identity.settings.items() if key.partition(".")[0] in parts}
+    settings.pop("order.span")
+    cache = planned.results / "scores" / f"{Identity.of(settings).run}.pt"
+    return partial(call, "order", partial(curriculum.arrange, seed=cfg.seed, cache=cache))
+
+
+def _descent(cfg: DictConfig, model: nn.Module, start: Progress) -> Descent:
+    positive("optimizer.lr", cfg.optimizer.lr)
+    for name in ("max_grad_norm", "momentum_half_life"):
+        if cfg[name] is not None:
+            positive(name, cfg[name])
+    schedule = make(cfg, "lr_schedule")
+    call("lr_schedule", schedule, start)
+    return Descent(
+        optimizer=call("optimizer", make(cfg, "optimizer"), model.parameters()),
+        lr=cfg.optimizer.lr,
+        rule=make(cfg, "lr_rule"),
+        schedule=schedule,
+        max_grad_norm=cfg.max_grad_norm,
+        momentum_half_life=cfg.momentum_half_life,
     )
 
 
@@ -159,9 +184,11 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, *, largest: int) -> Slot:
     sizes = call(size, partial(SizeRange, **OmegaConf.to_container(wanted)))  # type: ignore[arg-type]
     if sizes.maximum > largest:
         sizes = call(size, partial(replace, sizes, maximum=largest))
-    rule = make(cfg, scheduler)
+    rule: SizeScheduler = make(cfg, scheduler)
     if largest == 1 and not isinstance(rule, Fixed):
         raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
+    if size == "block_size" and rule.not_for_blocks:
+        raise ValueError(f"{scheduler}={type(rule).__name__}: {rule.not_for_blocks}; let it drive the batch size (scheduler=...)")
     return Slot(scheduler=rule, sizes=sizes)
 
 

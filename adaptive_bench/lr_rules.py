@@ -1,18 +1,116 @@
 """What the learning rate does when the size changes: its factor as a function of ratio = size / first size."""
 
 import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import final
+
+from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
+from adaptive_bench.schedulers.base import Observation, Stat, whole_number
+from adaptive_bench.size import Progress
+from adaptive_bench.state import Stateful
 
 
-def none(ratio: float) -> float:
+@dataclass(kw_only=True)
+class LrRule(Stateful, ABC):
+    """A factor on the learning rate. The schedule, a function of samples, is another factor; the two do not know each other."""
+
+    @property
+    def needs(self) -> frozenset[Stat]:
+        """The statistics that `observe` reads."""
+        return frozenset()
+
+    def measures(self, progress: Progress, samples: int) -> bool:
+        """Whether the step of so many samples that starts at `progress` is to be measured, if there are needs at all."""
+        return True
+
+    def observe(self, seen: Observation) -> None:  # noqa: B027  (most rules look at the ratio alone)
+        """Take note of a finished step."""
+
+    @abstractmethod
+    def factor(self, ratio: float) -> float:
+        """The factor for steps at `ratio` times the first size. Changes nothing."""
+
+
+@final
+class Unchanged(LrRule):
     """1: the learning rate does not know of the size."""
-    return 1.0
+
+    def factor(self, ratio: float) -> float:
+        return 1.0
 
 
-def linear(ratio: float) -> float:
+@final
+class Linear(LrRule):
     """ratio (Goyal et al. 2017, arXiv 1706.02677); DiveBatch's rescaling."""
-    return ratio
+
+    def factor(self, ratio: float) -> float:
+        return ratio
 
 
-def sqrt(ratio: float) -> float:
+@final
+class Sqrt(LrRule):
     """sqrt(ratio) (Krizhevsky 2014, arXiv 1404.5997; Hoffer et al. 2017, arXiv 1705.08741)."""
-    return math.sqrt(ratio)
+
+    def factor(self, ratio: float) -> float:
+        return math.sqrt(ratio)
+
+
+@final
+class Smith(LrRule):
+    """ratio, for scheduler=smith (Smith et al. 2018, arXiv 1711.00489): growth by 1/s cancels the decay by the schedule s.
+
+    The learning rate then stays constant until the batch is as large as it may be, and decays as scheduled from there on; lr / B
+    is what it would be at a fixed batch under the schedule.
+    """
+
+    def factor(self, ratio: float) -> float:
+        return ratio
+
+
+@final
+class Seesaw(LrRule):
+    """sqrt(ratio), for scheduler=seesaw (Meterez et al. 2025, arXiv 2510.14717): growth by 1/s leaves sqrt(s) of the schedule s."""
+
+    def factor(self, ratio: float) -> float:
+        return math.sqrt(ratio)
+
+
+@final
+@dataclass(kw_only=True)
+class AdaScale(LrRule):
+    """r = (phi + 1) / (phi / ratio + 1), phi = B_simple / first batch: the gain of AdaScale (Johnson et al. 2020, ICML).
+
+    r is 1 where there is no noise and the ratio where there is nothing else. The moments behind B_simple are averaged with a
+    half-life in samples (None: an epoch). The paper also lets its schedule advance by r a step; here schedules are functions
+    of samples for every rule, which is the budget that the arms of a table share.
+    """
+
+    half_life: float | None = None  # samples; None: an epoch
+    measure_every: int = 0  # samples between two measured steps; 0: every step
+    noise: NoiseScale = field(default_factory=NoiseScale, init=False)
+    first: int = field(default=0, init=False)  # rows of the first batch
+
+    def __post_init__(self) -> None:
+        half_life_in_samples(self.half_life)
+        whole_number("measure_every", self.measure_every, least=0)
+
+    @property
+    def needs(self) -> frozenset[Stat]:
+        return NOISE
+
+    def measures(self, progress: Progress, samples: int) -> bool:
+        return not self.measure_every or -progress.samples % self.measure_every < samples
+
+    def observe(self, seen: Observation) -> None:
+        self.first = self.first or seen.shape.batch
+        self.noise.add(seen, half_life=self.half_life)
+
+    def factor(self, ratio: float) -> float:
+        noise_scale = self.noise.value
+        if math.isnan(noise_scale):
+            return 1.0
+        if math.isinf(noise_scale):
+            return ratio
+        phi = noise_scale / self.first
+        return (phi + 1) / (phi / ratio + 1)

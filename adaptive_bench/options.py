@@ -1,7 +1,8 @@
 """What can stand in each slot of the configuration."""
 
+import inspect
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -9,26 +10,46 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from adaptive_bench.schedulers import SizeScheduler
+
 
 def show(conf: Path) -> None:
-    """Print every option of every slot with the first line of what it stands for."""
+    """Print every option of every slot with the first line of what it stands for; of schedulers, needs and source too."""
     console = Console(width=None if Console().is_terminal else 200)
     for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
-        table = Table("option", "what", "settings", title=folder.name, title_justify="left", expand=True)
+        columns = ("needs", "source") if folder.name == "scheduler" else ()
+        table = Table("option", "what", *columns, "settings", title=folder.name, title_justify="left", expand=True)
         for file in sorted(folder.glob("*.yaml")):
             table.add_row(file.stem, *map(escape, describe(file)))
         console.print(table)
 
 
-def describe(file: Path) -> tuple[str, str]:
-    """One line on what the option does, and its settings with their values."""
+def describe(file: Path) -> list[str]:
+    """One line on what the option does, of a scheduler its needs and source, and its settings with their values."""
     settings = cast(DictConfig, OmegaConf.load(file))
     first = file.read_text().splitlines()[0]
     if "_target_" not in settings:  # an arm or a sweep says in its second line what it is
         comments = [
             line.lstrip("# ") for line in file.read_text().splitlines() if line.startswith("#") and "@package" not in line
         ]
-        return (comments or [first.partition("# ")[2]])[0], ""
-    documentation = get_object(settings["_target_"]).__doc__ or ""
-    shown = " ".join(f"{key!s}={value}" for key, value in settings.items() if not str(key).startswith("_"))
-    return documentation.strip().splitlines()[0] if documentation.strip() else "", shown
+        return [(comments or [first.partition("# ")[2]])[0], ""]
+    target = get_object(settings["_target_"])
+    lines = (inspect.getdoc(target) or "").splitlines()
+    plain = cast(dict[str, Any], OmegaConf.to_container(settings))  # interpolations stay as they are written
+    shown = " ".join(f"{key}={value}" for key, value in plain.items() if not key.startswith("_"))
+    more = [needs(target), source(target)] if isinstance(target, type) and issubclass(target, SizeScheduler) else []
+    return [lines[0] if lines else "", *more, shown]
+
+
+def needs(scheduler: type[SizeScheduler]) -> str:
+    """The statistics that the scheduler reads at its defaults."""
+    defaults = object.__new__(scheduler)  # not constructed: some have settings without a default that makes sense
+    return " ".join(sorted(defaults.needs))
+
+
+def source(scheduler: type[SizeScheduler]) -> str:
+    """What stands behind "Source:" in the last line of the docstring. Raises ValueError for a scheduler that names none."""
+    last = (inspect.getdoc(scheduler) or "").strip().splitlines()[-1:]
+    if not last or not last[0].startswith("Source: "):
+        raise ValueError(f"{scheduler.__name__}: the last line of its docstring has to say `Source: ...`")
+    return last[0].removeprefix("Source: ").removesuffix(".")

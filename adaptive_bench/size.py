@@ -20,11 +20,14 @@ class BatchShape:
         return self.batch * self.block
 
     def within(self, samples: int) -> "BatchShape":
-        """The same shape, cut to what is left of a budget: to whole rows first, to a part of one row last."""
+        """The same shape, cut to what is left of a budget: to shorter rows, and to fewer ones where less than a position each is left.
+
+        The rows of a text go on from step to step; fewer of them would have to be laid anew.
+        """
         if self.samples <= samples:
             return self
-        rows = samples // self.block
-        return BatchShape(rows, self.block) if rows else BatchShape(1, samples)
+        block = samples // self.batch
+        return BatchShape(self.batch, block) if block else BatchShape(samples, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,15 @@ class SizeRange:
     """The sizes a run may use. Schedulers wish, the range grants: nowhere else is a size clipped, rounded or its growth capped.
 
     Sizes are multiples of `multiple_of`; bounds that are none are drawn in to the next ones inside.
-    `growth_cap` is the largest factor from one step to the next; it never forbids a step of `multiple_of`.
+    `growth_cap` is the largest factor of one change; it never forbids a step of `multiple_of`. `cooldown` is how many epochs a
+    size lasts at least, which a `Slot` watches over: a range knows sizes only.
     """
 
     minimum: int = 1
     maximum: int
     multiple_of: int = 1
     growth_cap: float | None = None
+    cooldown: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("minimum", "maximum", "multiple_of"):
@@ -82,6 +87,10 @@ class SizeRange:
             )
         if self.growth_cap is not None and not self.growth_cap > 1:
             raise ValueError(f"growth_cap={self.growth_cap}: a factor above 1 is expected, or null for no cap")
+        if self.cooldown is not None and not 0 <= self.cooldown < math.inf:
+            raise ValueError(
+                f"cooldown={self.cooldown}: a number of epochs from 0 up is expected, or null for the scheduler's own"
+            )
 
     @property
     def smallest(self) -> int:

@@ -1,23 +1,26 @@
 """The loop. It knows no scheduler, model or data set by name, and it is handed finished objects."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from adaptive_bench import aside
 from adaptive_bench.checkpoint import load, pack, random_state, restore_random_state, save, unpack
 from adaptive_bench.clock import Clock
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.descent import Descent
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.loggers.base import Logger, Row
 from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.size import BatchShape, Progress
 from adaptive_bench.slot import Slot
+
+SURVEYED = frozenset({Stat.DIVERSITY})  # measured by a pass over the data, not on the backward pass of a step
 
 
 class Diverged(RuntimeError):
@@ -30,19 +33,16 @@ class Trainer:
 
     model: nn.Module
     task: Task
-    optimizer: torch.optim.Optimizer
+    descent: Descent
     batch: Slot
     block: Slot
     estimator: GradientEstimator
-    lr: float
-    lr_rule: Callable[[float], float]
-    lr_schedule: Callable[[Progress], float]
     budget: int
     evaluate_every: int
     checkpoint_every: int
     device: torch.device
     checkpoint: Path | None = None
-    max_grad_norm: float | None = None
+    arrange: Callable[[nn.Module, Task], float] | None = None  # puts the samples in order; returns what that cost in seconds
     conditions: str = ""  # under which seconds are measured
     loggers: Sequence[Logger] = ()
     samples: int = field(default=0, init=False)
@@ -52,8 +52,10 @@ class Trainer:
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
         self.timed_under = [self.conditions]
-        self.needs = self.batch.scheduler.needs | self.block.scheduler.needs
-        self.estimator.check(self.model, self.needs)
+        self.slots = {"batch": self.batch, "block": self.block}
+        self.listeners: tuple[Slot | Descent, ...] = (self.batch, self.block, self.descent)
+        self.needs = self.batch.scheduler.needs | self.block.scheduler.needs | self.descent.rule.needs
+        self.estimator.check(self.model, self.needs - SURVEYED, multiple_of=self.batch.sizes.multiple_of)
 
     @property
     def progress(self) -> Progress:
@@ -61,8 +63,12 @@ class Trainer:
 
     def run(self) -> None:
         """Train from the checkpoint, if there is one, to the end of the budget. Raises Diverged."""
+        if self.arrange is not None:  # by the model as it starts; a checkpoint's clocks hold these seconds already
+            self.clock.seconds["measure"] += self.arrange(self.model, self.task)
         self.resume()
-        self.warm_up()
+        with self.clock.running("warmup"):
+            first = BatchShape(*(slot.peek(self.progress) for slot in self.slots.values())).within(self.budget)
+            aside.warm_up(self.model, self.task, self.estimator, shape=first, needs=self.needs - SURVEYED)
         for logger in self.loggers:
             logger.start(self.steps, self.evaluations)
         if not self.evaluations:
@@ -71,56 +77,56 @@ class Trainer:
             before = self.samples
             self.step()
             if self.samples == self.budget:
+                if not self._crossed(self.evaluate_every, before):
+                    self.evaluate("validation")
                 self.evaluate("test")
             if self._crossed(self.checkpoint_every, before):
                 self.save()
 
-    def warm_up(self) -> None:
-        """Throw away a step on a copy of the model, timed apart, and leave no trace of it in the run.
-
-        The first step of a process pays for loading kernels; a table would charge that to whichever arm came first.
-        """
-        with self.clock.running("warmup"), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            stream, estimator = self.task.train.state_dict(), self.estimator.state_dict()
-            shape = BatchShape(self.batch.peek(self.progress), self.block.peek(self.progress)).within(self.budget)
-            batch, model = self.task.train.take(shape), copy.deepcopy(self.model)
-            for needs in (frozenset[Stat](), self.needs):
-                self.estimator.backward(self.task.loss, model, batch, needs)
-            self.task.train.load_state_dict(stream)
-            self.estimator.load_state_dict(estimator)
-
     def step(self) -> None:
         """One update of the weights, and what it shows the schedulers."""
-        progress, slots = self.progress, (self.batch, self.block)
+        progress, trained = self.progress, self.clock.seconds["train"]
         with self.clock.running("measure"):
-            (batch, wish), (block, _) = (slot.advance(progress) for slot in slots)
-            needs = [slot.needs(progress) for slot in slots]
+            (batch, wish), (block, _) = (slot.advance(progress) for slot in self.slots.values())
+            reasons = {f"{name}_{key}": why for name, slot in self.slots.items() for key, why in slot.signals(progress).items()}
         with self.clock.running("train"):
-            shape = BatchShape(batch, block).within(self.budget - self.samples)
-            seen = self.estimator.backward(self.task.loss, self.model, self.task.train.take(shape), frozenset().union(*needs))
+            rows = self.task.train.take(BatchShape(batch, block).within(self.budget - self.samples))
+            shape = rows.shape  # a text may have had less left
+            needs = [part.needs(progress, shape.samples) for part in self.listeners]
+            asked = frozenset[Stat]().union(*needs)
+            seen = self.estimator.backward(self.task.loss, self.model, rows, asked - SURVEYED)
             if not math.isfinite(seen.loss):
                 raise Diverged(f"the loss became {seen.loss} at step {len(self.steps) + 1}, sample {self.samples}")
-            lr = self._set_lr(progress)
-            if self.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-            self.optimizer.step()
+            ratio = self.batch.growth * self.block.growth
+            lr = self.descent.step(self.model, progress, ratio=ratio, samples=shape.samples)
         self.clock.move(seen.seconds, source="train", to="measure")
+        seconds = self.clock.seconds["train"] - trained
         self.samples += shape.samples
-        due = self._crossed(self.evaluate_every, progress.samples) or self.samples == self.budget
+        stats = {**seen.stats, **self._survey(asked, shape)}
         row = {"lr": lr, "loss": seen.loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
         row |= {"physical_batch": seen.physical_batch, "block_size": shape.block}
-        row |= {str(stat): seen.stats.get(stat, math.nan) for stat in sorted(self.needs)}
+        row |= {str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)} | reasons
         self._record("step", self.steps, row)
-        evaluation = self.evaluate("validation") if due else None
+        after = Observation(
+            progress=self.progress, shape=shape, lr=lr, loss=seen.loss, stats=stats, seconds=seconds,
+            evaluation=self._score() if self._crossed(self.evaluate_every, progress.samples) else None,
+        )  # fmt: skip
         with self.clock.running("measure"):
-            for slot, wanted in zip(slots, needs, strict=True):
-                stats = {stat: seen.stats[stat] for stat in wanted}
-                after = Observation(
-                    progress=self.progress, shape=shape, lr=lr, loss=seen.loss, stats=stats, evaluation=evaluation
-                )
-                slot.scheduler.observe(after)
+            for part, wanted in zip(self.listeners, needs, strict=True):
+                part.observe(replace(after, stats={stat: stats[stat] for stat in wanted & stats.keys()}))
             if self._crossed(progress.epoch_samples, progress.samples):
                 self.estimator.start_epoch()
+
+    def _survey(self, asked: frozenset[Stat], shape: BatchShape) -> dict[Stat, float]:
+        """The statistics that take a pass over the data, at the weights as they now are."""
+        if Stat.DIVERSITY not in asked:
+            return {}
+        with self.clock.running("measure"):
+            return {Stat.DIVERSITY: aside.diversity(self.model, self.task, self.estimator, shape=shape)}
+
+    def _score(self) -> float:
+        """The validation metric, turned so that higher is better."""
+        return self.evaluate("validation") * (1 if self.task.maximise else -1)
 
     def evaluate(self, split: str) -> float:
         """The task's metric on a whole split."""
@@ -130,12 +136,6 @@ class Trainer:
         if not math.isfinite(result.loss):
             raise Diverged(f"the {split} loss became {result.loss} at step {len(self.steps)}, sample {self.samples}")
         return result.value
-
-    def _set_lr(self, progress: Progress) -> float:
-        lr = self.lr * self.lr_rule(self.batch.growth * self.block.growth) * self.lr_schedule(progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
 
     def _crossed(self, interval: int, before: int) -> bool:
         return self.samples // interval > before // interval
@@ -171,6 +171,6 @@ class Trainer:
 
     def _stateful(self) -> dict[str, Any]:
         return {
-            "model": self.model, "optimizer": self.optimizer, "batch": self.batch, "block": self.block,
-            "estimator": self.estimator, "stream": self.task.train, "clock": self.clock,
+            "model": self.model, "optimizer": self.descent.optimizer, "lr_rule": self.descent.rule, **self.slots,
+            "estimator": self.estimator, "task": self.task, "stream": self.task.train, "clock": self.clock,
         }  # fmt: skip

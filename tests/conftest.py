@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.run import train
@@ -32,6 +33,29 @@ def composed(*overrides: str) -> DictConfig:
         cfg = compose("config", [*SMALL, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     return cfg
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trace of a run of three sizes, for the schedulers that replay one."""
+    path = tmp_path_factory.mktemp("recorded") / "trace.parquet"
+    sizes = pd.Series([32] * 10 + [16] * 10 + [64] * 10)
+    pd.DataFrame({"batch_size": sizes, "block_size": 1, "samples": sizes.cumsum()}).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def using(recorded: Path) -> Callable[[str, float], list[str]]:
+    """The overrides that take a scheduler with its own first size, or, where it replays, with a trace."""
+
+    def overrides(scheduler: str, initial: float) -> list[str]:
+        settings = OmegaConf.load(conf() / "scheduler" / f"{scheduler}.yaml")
+        return [
+            f"scheduler={scheduler}",
+            f"scheduler.trace={recorded}" if "trace" in list(settings) else f"scheduler.initial={initial}",
+        ]
+
+    return overrides
 
 
 @pytest.fixture

@@ -4,23 +4,27 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.build import build, plan
+from adaptive_bench.schedulers import SizeScheduler
 from tests.conftest import composed
 
-SLOTS = {"model", "scheduler", "optimizer", "estimator", "lr_rule", "lr_schedule", "logger", "arm"}
+SLOTS = {"model", "scheduler", "optimizer", "estimator", "lr_rule", "lr_schedule", "logger", "arm", "order"}
 OPTIONS = [(slot, file.stem) for slot in sorted(SLOTS) for file in sorted((conf() / slot).glob("*.yaml"))]
-DATA = {"digits": (), "synthetic_convex": ("model=linear",)}
+DATA = {"digits": (), "synthetic_convex": ("model=linear",), "markov_text": ("model=lstm_small",)}
 
 
 @pytest.mark.parametrize(("slot", "option"), OPTIONS)
-def test_every_option_builds_and_takes_a_step(tmp_path, slot, option):
-    data = ["dataset.train_size=40", f"results={tmp_path}"]
-    short = ["lr_schedule.milestones=[1]"] if option == "multistep" else []
-    cfg = composed(
-        f"{slot}={option}", "scheduler.initial=4", *data, *short, "logger.mode=disabled" if option == "wandb" else "seed=0"
-    )
+@pytest.mark.filterwarnings("ignore:.*MicroBatch on a model with BatchNorm")
+def test_every_option_builds_and_takes_a_step(tmp_path, using, slot, option):
+    chosen = using(option, 4) if slot == "scheduler" else [f"{slot}={option}", "scheduler.initial=4"]
+    first = 4 if "scheduler.initial=4" in chosen else None  # a replayed first size is the trace's
+    chosen += ["dataset=markov_text"] if option.startswith("lstm") else []
+    chosen += {"multistep": ["lr_schedule.milestones=[1]"], "wandb": ["logger.mode=disabled"]}.get(option, [])
+    cfg = composed(*chosen, "dataset.train_size=40", f"results={tmp_path}")
     planned = plan(cfg, cfg.hydra)
     planned.folder.path.mkdir(parents=True)
     trainer = build(cfg, planned)
@@ -29,7 +33,7 @@ def test_every_option_builds_and_takes_a_step(tmp_path, slot, option):
     trainer.step()
     for logger in trainer.loggers:
         logger.finish({"status": "done"})
-    assert trainer.samples == 4
+    assert trainer.steps[0]["batch_size"] == first or first is None
 
 
 @pytest.mark.parametrize(("dataset", "overrides"), DATA.items())
@@ -42,18 +46,34 @@ def test_every_embedded_data_set_builds_and_takes_a_step(tmp_path, dataset, over
     assert trainer.samples == 128
 
 
-@pytest.mark.parametrize("file", sorted((conf() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_sweep_composes_with_all_its_runs(file):
+def choices(sweep: str, *overrides: str) -> list[dict[str, str]]:
+    """The choices of every run of a sweep file."""
     with initialize_config_dir(str(conf()), version_base="1.3"):
-        cfg = compose("config", [f"sweep={file.stem}"], return_hydra_config=True)
+        cfg = compose("config", [f"sweep={sweep}", *overrides], return_hydra_config=True)
         params = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items()]
         (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(params), None)
-        cells = {
-            compose("config", [f"sweep={file.stem}", *job], return_hydra_config=True).hydra.runtime.choices["arm"] for job in jobs
-        }
-    assert len(jobs) >= 10
-    assert len(cells) >= 5
-    assert cells <= {path.stem for path in (conf() / "arm").glob("*.yaml")}
+        made = [compose("config", [f"sweep={sweep}", *overrides, *job], return_hydra_config=True) for job in jobs]
+    return [dict(job.hydra.runtime.choices) for job in made]
+
+
+@pytest.mark.parametrize("file", sorted((conf() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_composes_with_all_its_runs(file):
+    runs = choices(file.stem)
+    assert len(runs) >= 10
+    assert len({(run["arm"], run["scheduler"], run["scheduler@block_scheduler"]) for run in runs}) >= 5
+
+
+def kinds() -> dict[str, type[SizeScheduler]]:
+    files = (conf() / "scheduler").glob("*.yaml")
+    return {file.stem: get_class(OmegaConf.load(file)["_target_"]) for file in files}
+
+
+def test_the_sweeps_of_schedulers_leave_out_none():
+    replays = {"replay", "shuffled", "reversed", "mean_matched", "jump"}
+    assert {run["scheduler"] for run in choices("controls")} == replays
+    assert {run["scheduler"] for run in choices("schedulers")} == set(kinds()) - replays
+    for_blocks = {name for name, kind in kinds().items() if not kind.not_for_blocks}
+    assert {run["scheduler@block_scheduler"] for run in choices("blocks")} == for_blocks - replays
 
 
 def test_one_scheduler_group_fills_both_slots():

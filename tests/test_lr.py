@@ -3,6 +3,7 @@ import math
 import pytest
 
 from adaptive_bench import lr_rules, lr_schedules
+from adaptive_bench.schedulers import BatchShape, Observation, Stat
 from adaptive_bench.size import Progress
 
 
@@ -11,52 +12,93 @@ def at(epoch: float, epochs: int = 10, n: int = 1000) -> Progress:
 
 
 def test_constant():
-    assert lr_schedules.constant(at(3)) == 1
+    assert lr_schedules.Constant()(at(3)) == 1
 
 
 def test_cosine_without_warmup():
-    values = [lr_schedules.cosine(at(epoch)) for epoch in (0, 2.5, 5, 7.5, 10)]
+    values = [lr_schedules.Cosine()(at(epoch)) for epoch in (0, 2.5, 5, 7.5, 10)]
     half = math.sqrt(0.5) / 2
     assert values == pytest.approx([1, 0.5 + half, 0.5, 0.5 - half, 0])
 
 
 def test_cosine_with_warmup_and_a_final_level():
-    curve = {epoch: lr_schedules.cosine(at(epoch), warmup=2, start=0.2, final=0.1) for epoch in (0, 1, 2, 6, 10)}
+    curve = {epoch: lr_schedules.Cosine(warmup=2, start=0.2, final=0.1)(at(epoch)) for epoch in (0, 1, 2, 6, 10)}
     assert curve == pytest.approx({0: 0.2, 1: 0.6, 2: 1.0, 6: 0.55, 10: 0.1})
 
 
 def test_multistep():
-    values = [lr_schedules.multistep(at(epoch), milestones=[2, 5], gamma=0.1) for epoch in (0, 1.999, 2, 4.999, 5, 9)]
+    values = [lr_schedules.MultiStep(milestones=[2, 5], gamma=0.1)(at(epoch)) for epoch in (0, 1.999, 2, 4.999, 5, 9)]
     assert values == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_adabatch_and_its_baseline_follow_the_same_lr_per_sample():
     """0.375 at a fixed batch, or 0.75 and twice the batch (Devarakonda et al. 2017): lr / B is the same."""
     for doublings in range(5):
-        fixed = lr_schedules.staircase(at(20 * doublings, 100))
-        grown = lr_schedules.staircase(at(20 * doublings, 100), gamma=0.75)
+        fixed = lr_schedules.Staircase()(at(20 * doublings, 100))
+        grown = lr_schedules.Staircase(gamma=0.75)(at(20 * doublings, 100))
         assert grown / 2**doublings == pytest.approx(fixed)
 
 
 @pytest.mark.parametrize("warmup", [-1, 10, 99])
 def test_an_impossible_warmup_is_refused(warmup):
     with pytest.raises(ValueError, match=f"warmup={warmup}"):
-        lr_schedules.cosine(at(0), warmup=warmup)
+        lr_schedules.Cosine(warmup=warmup)(at(0))
 
 
 @pytest.mark.parametrize("settings", [{"milestones": [3, 2]}, {"milestones": [2, 2]}, {"milestones": [2], "gamma": 0}])
 def test_impossible_milestones_are_refused(settings):
     with pytest.raises(ValueError, match="ascending epochs"):
-        lr_schedules.multistep(at(0), **settings)
+        lr_schedules.MultiStep(**settings)(at(0))
 
 
 def test_staircase():
-    values = [lr_schedules.staircase(at(epoch), gamma=0.5) for epoch in (0, 1.999, 2, 9)]
+    values = [lr_schedules.Staircase(gamma=0.5)(at(epoch)) for epoch in (0, 1.999, 2, 9)]
     assert values == [1, 1, 0.5, 0.0625]
-    assert lr_schedules.staircase(at(9), gamma=0.5, interval=3) == 0.125
+    assert lr_schedules.Staircase(gamma=0.5, interval=3)(at(9)) == 0.125
     with pytest.raises(ValueError, match="gamma=0"):
-        lr_schedules.staircase(at(0), gamma=0)
+        lr_schedules.Staircase(gamma=0)(at(0))
 
 
 def test_rules():
-    assert [rule(4.0) for rule in (lr_rules.none, lr_rules.linear, lr_rules.sqrt)] == [1, 4, 2]
+    kinds = (lr_rules.Unchanged, lr_rules.Linear, lr_rules.Sqrt, lr_rules.Smith, lr_rules.Seesaw)
+    assert [kind().factor(4.0) for kind in kinds] == [1, 4, 2, 4, 2]
+
+
+def measured(sq_norm: float, variance: float, *, batch: int = 100, samples: int = 100) -> Observation:
+    stats = {Stat.GRAD_SQ_NORM: sq_norm, Stat.GRAD_VARIANCE: variance}
+    return Observation(progress=Progress(samples, 9000, 1000), shape=BatchShape(batch), lr=0.1, loss=1.0, stats=stats)
+
+
+def test_adascale_gains_what_the_noise_allows():
+    rule = lr_rules.AdaScale()
+    assert rule.factor(4.0) == 1  # nothing is known yet
+    # B_simple = 600 / 2 = 300, phi = 300 / 100 = 3: r = (3 + 1) / (3 / 4 + 1)
+    rule.observe(measured(2.0, 600.0))
+    assert rule.factor(4.0) == pytest.approx(4 / 1.75)
+    assert rule.factor(1.0) == 1
+    # the published form: (sigma^2 + mu^2) / (sigma^2 / S + mu^2), sigma^2 = tr(Sigma) / B_0, mu^2 = |G|^2
+    assert rule.factor(4.0) == pytest.approx((600 / 100 + 2) / (600 / 100 / 4 + 2))
+
+
+def test_adascale_between_no_noise_and_nothing_but_noise():
+    still, noisy = lr_rules.AdaScale(), lr_rules.AdaScale()
+    still.observe(measured(2.0, 0.0))
+    noisy.observe(measured(-0.1, 600.0))
+    assert still.factor(8.0) == 1
+    assert noisy.factor(8.0) == 8
+
+
+def test_adascale_measures_once_in_so_many_samples():
+    rule = lr_rules.AdaScale(measure_every=500)
+    assert [rule.measures(Progress(samples, 9000, 1000), 100) for samples in (0, 100, 400, 450, 500)] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_a_half_life_below_zero_is_refused():
+    with pytest.raises(ValueError, match="half_life=-1"):
+        lr_rules.AdaScale(half_life=-1)

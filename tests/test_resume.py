@@ -17,7 +17,8 @@ from tests.conftest import composed
 # have a generator too), crops and flips; checkpoints fall inside epochs
 RUN = (
     "scheduler=divebatch", "scheduler.initial=8", "scheduler.delta=0.1", "scheduler.monotone=false", "batch_size.maximum=40",
-    "epochs=3", "lr_schedule=cosine", "lr_rule=sqrt", "optimizer.lr=0.02", "dataset.crop=1", "dataset.flip=true",
+    "epochs=3", "lr_schedule=cosine", "lr_rule=adascale", "optimizer.lr=0.02", "dataset.crop=1", "dataset.flip=true",
+    "order=curriculum", "order.scoring_epochs=1", "momentum_half_life=100",
     "checkpoint_every=0.17", "evaluate_every=0.4",
 )  # fmt: skip
 PLACES = ("before a step", "after backward", "after the update", "while a file is replaced", "before the record")
@@ -43,7 +44,7 @@ def child(results: Path, place: str | None, count: int) -> None:
     if place == "before a step":
         trainer.Trainer.step = dying(trainer.Trainer.step)
     elif place == "after backward":
-        trainer.Trainer._set_lr = dying(trainer.Trainer._set_lr)
+        trainer.Descent.step = dying(trainer.Descent.step)
     elif place == "after the update":
         trainer.Trainer._record = dying(trainer.Trainer._record)
     elif place == "while a file is replaced":

@@ -43,8 +43,8 @@ def trace_of(folder) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_every_scheduler_ends_on_exactly_the_budget(trained, scheduler):
-    folder = trained(f"scheduler={scheduler}", "scheduler.initial=24", "epochs=2.3")
+def test_every_scheduler_ends_on_exactly_the_budget(trained, using, scheduler):
+    folder = trained(*using(scheduler, 24), "epochs=2.3", "model.norm=group")
     trace = trace_of(folder)
     assert list(trace)[: len(TRACE)] == TRACE
     assert trace["samples"].iloc[-1] == trace["batch_size"].sum() == 460
@@ -53,7 +53,7 @@ def test_every_scheduler_ends_on_exactly_the_budget(trained, scheduler):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "multistep", "warm"])
-def test_without_an_lr_rule_the_lr_is_one_function_of_samples_for_every_scheduler(trained, schedule):
+def test_without_an_lr_rule_the_lr_is_one_function_of_samples_for_every_scheduler(trained, using, schedule):
     chosen = {
         "warm": ["lr_schedule=cosine", "lr_schedule.warmup=1"],
         "multistep": ["lr_schedule=multistep", "lr_schedule.milestones=[0.5,1.2]"],
@@ -61,14 +61,14 @@ def test_without_an_lr_rule_the_lr_is_one_function_of_samples_for_every_schedule
     curve = instantiate(composed(*chosen).lr_schedule)
 
     for scheduler in SCHEDULERS:
-        trace = trace_of(trained("lr_rule=none", f"scheduler={scheduler}", "scheduler.initial=16", "epochs=3", *chosen))
+        trace = trace_of(trained("lr_rule=none", *using(scheduler, 16), "epochs=3", "model.norm=group", *chosen))
         before = trace["samples"] - trace["batch_size"]
         expected = [0.1 * curve(Progress(int(samples), 600, 200)) for samples in before]
         assert trace["lr"].tolist() == expected
         assert schedule == "constant" or len(set(trace["lr"])) > 1
 
 
-@pytest.mark.parametrize(("rule", "power"), [("none", 0), ("linear", 1), ("sqrt", 0.5)])
+@pytest.mark.parametrize(("rule", "power"), [("none", 0), ("linear", 1), ("sqrt", 0.5), ("smith", 1), ("seesaw", 0.5)])
 def test_an_lr_rule_follows_the_size(trained, rule, power):
     trace = trace_of(trained(f"lr_rule={rule}", "scheduler=exponential", "scheduler.initial=10", "scheduler.factor=3"))
     whole = trace[trace["batch_size"].isin([10, 30])]
@@ -174,3 +174,70 @@ def test_a_run_resumed_under_other_conditions_says_so(tmp_path):
     second.resume()
     assert len(second.timed_under) == 2
     assert "threads 7" in second.timed_under[1]
+
+
+def test_momentum_keeps_its_half_life_in_samples(tmp_path):
+    half_life = ["momentum_half_life=100", "scheduler=exponential", "scheduler.initial=50", "scheduler.factor=4"]
+    trainer = trainer_of(tmp_path, *half_life, "scheduler.interval=0.5")
+    group = trainer.descent.optimizer.param_groups[0]
+    momenta = []
+    while trainer.samples < 300:
+        trainer.step()
+        momenta.append((trainer.steps[-1]["batch_size"], group["momentum"]))
+    assert momenta == [(50, 0.5**0.5), (50, 0.5**0.5), (200, 0.25)]
+
+
+def test_momentum_half_life_sets_adams_first_beta(tmp_path):
+    trainer = trainer_of(tmp_path, "momentum_half_life=100", "optimizer=adamw", "scheduler.initial=100")
+    trainer.step()
+    assert trainer.descent.optimizer.param_groups[0]["betas"] == (0.5, 0.999)
+
+
+def test_the_oracle_sees_the_whole_training_set_at_fixed_weights(tmp_path):
+    trainer = trainer_of(
+        tmp_path,
+        "scheduler=divebatch_oracle",
+        "scheduler.initial=64",
+        "estimator=per_sample",
+        "estimator.fraction=1",
+        "model=mlp",
+        "epochs=3",
+    )
+    while trainer.samples < 200:
+        trainer.step()
+    one_by_one = []
+    for index in range(200):
+        batch = trainer.task.train.plain(torch.tensor([index]))
+        trainer.model.zero_grad()
+        trainer.task.loss(trainer.model, batch).backward()
+        one_by_one.append(torch.cat([parameter.grad.flatten().double() for parameter in trainer.model.parameters()]))
+    gradients = torch.stack(one_by_one)
+    expected = gradients.square().sum() / gradients.sum(0).square().sum()
+    assert trainer.steps[-1]["diversity"] == pytest.approx(expected.item(), rel=1e-4)
+    assert trainer.batch.scheduler.size == pytest.approx(max(64, 0.1 * 200 * expected.item()), rel=1e-4)
+
+
+def test_the_oracles_pass_leaves_no_trace_and_is_charged(trained):
+    settings = ["epochs=2", "scheduler.initial=64", "dataset.crop=1"]
+    plain = trained(*settings)
+    oracle = trained(*settings, "scheduler=divebatch_oracle", "scheduler.delta=1e-9", "scheduler.interval=1")
+    weights = [pd.read_parquet(folder / "record.parquet")["weights"].item() for folder in (plain, oracle)]
+    assert weights[0] == weights[1]
+    trace = trace_of(oracle)
+    assert trace["diversity"].notna().sum() == 1  # behind the first epoch; behind the last one nothing would follow
+    surveyed = trace.index[trace["diversity"].notna()][0]
+    assert trace["seconds_measure"].diff()[surveyed] > 10 * trace["seconds_measure"].diff().median()
+
+
+def test_the_trace_shows_the_reasons(trained):
+    trace = trace_of(trained("scheduler=gns", "scheduler.initial=20", "epochs=3", "model.norm=group"))
+    reasons = ["batch_noise_scale", "batch_grad_sq_norm_average", "batch_grad_variance_error", "batch_cooling"]
+    assert set(reasons) <= set(trace)
+    assert trace["batch_noise_scale"].isna().tolist()[:2] == [True, False]
+    assert trace["batch_cooling"].iloc[0] == 1  # epoch to wait from the start on
+    assert (trace["batch_size"][trace["samples"] <= 200] == 20).all()
+
+
+def test_measuring_once_in_so_many_samples(trained):
+    trace = trace_of(trained("scheduler=gns", "scheduler.initial=20", "scheduler.measure_every=100", "batch_size.maximum=20"))
+    assert trace["grad_variance"].notna().tolist() == [True, False, False, False, False] * 4

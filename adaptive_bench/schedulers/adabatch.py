@@ -8,11 +8,13 @@ from adaptive_bench.size import Progress
 
 @dataclass(kw_only=True)
 class AdaBatch(SizeScheduler):
-    """B_i = initial * factor^i after i intervals (Devarakonda, Naumov, Garland 2017, arXiv 1712.02029).
+    """B_i = initial * factor^i after i intervals.
 
     The paper doubles every 20 of 100 epochs; `interval=None` takes that fifth of the budget whatever the budget is.
     The method's other half, a learning rate times 0.75 at each doubling (its fixed baseline takes 0.375), is a schedule
     of the learning rate: `lr_schedule=staircase lr_schedule.gamma=0.75`.
+
+    Source: Devarakonda, Naumov, Garland 2017, arXiv 1712.02029.
     """
 
     factor: float = 2

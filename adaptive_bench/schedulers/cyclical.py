@@ -9,11 +9,13 @@ from adaptive_bench.size import Progress
 
 @dataclass(kw_only=True)
 class Cyclical(SizeScheduler):
-    """Growth that starts anew every `cycle` intervals (lab sheet, strategy 3).
+    """Growth that starts anew every `cycle` intervals.
 
     With j = i mod cycle, i the intervals so far: B_i = initial + increment * j (`growth=linear`) or initial * factor^j
     (`growth=exponential`). `interval` is in epochs. The learning rate does not restart with the size; a schedule that
     does is a choice of its own.
+
+    Source: lab sheet, strategy 3.
     """
 
     cycle: int = 10  # intervals

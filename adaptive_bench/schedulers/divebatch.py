@@ -3,69 +3,111 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive
+from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
+from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, one_of, positive, whole_number
 from adaptive_bench.size import Progress
+
+NOT_FOR_BLOCKS = "gradient diversity says how many samples to average, not how long a row is"
 
 
 @dataclass(kw_only=True)
 class DiveBatch(SizeScheduler):
-    """B <- max(B, delta * n * diversity), diversity = sum_i |g_i|^2 / |sum_i g_i|^2
-    (Chen, Wang, Sundaram 2025, arXiv 2509.16173; gradient diversity: Yin et al. 2018, arXiv 1706.05699).
+    """B <- max(B, delta * n * diversity), diversity = sum_i |g_i|^2 / |sum_i g_i|^2, n the samples of an epoch.
 
-    Both sums run over the samples of the last epoch before a resize, at the weights as they move, as in the authors'
-    code; n is the number of samples an epoch. A diversity that is not finite asks for the maximum. `monotone=False`
-    drops the max, so the batch may shrink. The authors' settings resize every 20 of 200 epochs; `interval=None` takes
-    that tenth of the budget, in whole epochs, whatever the budget is. Rescaling the learning rate with the batch is
-    `lr_rule=linear`.
+    `variant=accumulated`: both sums run over the last epoch before a resize, at the weights as they move, as in the authors'
+    code. `variant=moments`: n * diversity = 1 + B_simple at fixed weights, from averaged unbiased moments (half-life in samples,
+    None: an epoch); `max_relative_error` holds the size while B_simple is known less well.
 
-    n * diversity = 1 + B_simple in expectation at fixed weights: the rule is B = delta * (1 + noise scale).
+    A diversity that is not finite asks for the maximum. `monotone=False` drops the max, so the batch may shrink. The authors'
+    settings resize every 20 of 200 epochs; `interval=None` takes that tenth of the budget, in whole epochs, whatever the budget
+    is. Rescaling the learning rate with the batch is `lr_rule=linear`.
+
+    With delta = 0.1 the rule asks for more than 2,048 at its first resize on CIFAR (n * diversity is 10,000 and more): compare
+    it with `scheduler=jump` on its own trace before crediting the diversity.
+
+    Source: Chen, Wang, Sundaram 2025, arXiv 2509.16173; gradient diversity: Yin et al. 2018, arXiv 1706.05699.
     """
 
-    needs = frozenset({Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM})
+    not_for_blocks = NOT_FOR_BLOCKS
 
     delta: float = 0.1
     interval: int | None = None  # epochs between resizes; None: a tenth of the budget
     monotone: bool = True
+    variant: str = "accumulated"
+    half_life: float | None = None  # samples; None: an epoch
+    max_relative_error: float | None = None
     size: float = field(init=False)
-    diversity: float = field(default=0.0, init=False)  # of the last measured epoch, 0 before the first
+    diversity: float = field(default=math.nan, init=False)  # behind the last resize
     sum_of_sq_norms: float = field(default=0.0, init=False)  # sum_i |g_i|^2 over this epoch so far
     sq_norm_of_sum: float = field(default=0.0, init=False)  # |sum_i g_i|^2 over this epoch so far
+    noise: NoiseScale = field(default_factory=NoiseScale, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("delta", self.delta)
-        whole = isinstance(self.interval, int) and not isinstance(self.interval, bool)
-        if self.interval is not None and not (whole and self.interval >= 1):
-            raise ValueError(f"interval={self.interval!r}: a whole number of epochs from 1 up is expected")
+        check(self.delta, self.interval)
+        one_of("variant", self.variant, ("accumulated", "moments"))
+        half_life_in_samples(self.half_life)
+        if self.max_relative_error is not None:
+            positive("max_relative_error", self.max_relative_error)
+        if self.variant == "accumulated" and self.measure_every:
+            raise ValueError(
+                f"measure_every={self.measure_every}: variant=accumulated adds up every step of an epoch; set it to 0 or take "
+                "variant=moments"
+            )
         self.size = float(self.initial)
+
+    @property
+    def needs(self) -> frozenset[Stat]:
+        return NOISE if self.variant == "moments" else frozenset({Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM})
 
     def only_grows(self) -> bool:
         return self.monotone
 
-    def measures(self, progress: Progress) -> bool:
-        return (progress.samples // progress.epoch_samples + 1) % self._interval(progress) == 0
+    def measures(self, progress: Progress, samples: int) -> bool:
+        if self.variant == "moments":
+            return super().measures(progress, samples)
+        return (progress.samples // progress.epoch_samples + 1) % resize_interval(progress, self.interval) == 0
 
     def observe(self, seen: Observation) -> None:
-        if seen.stats:
+        epoch_samples = seen.progress.epoch_samples
+        if self.variant == "moments":
+            self.noise.add(seen, half_life=self.half_life)
+        elif seen.stats:
             self.sum_of_sq_norms += seen.shape.samples * seen.stats[Stat.SAMPLE_SQ_NORMS]
             self.sq_norm_of_sum = seen.stats[Stat.EPOCH_GRAD_SQ_NORM]
-        epoch_samples, interval = seen.progress.epoch_samples, self._interval(seen.progress)
-        ended = seen.progress.samples // epoch_samples
-        began = (seen.progress.samples - seen.shape.samples) // epoch_samples
-        if ended == began:
-            return
-        if self.sum_of_sq_norms > 0 and ended // interval > began // interval:
-            self._resize(epoch_samples)
-        self.sum_of_sq_norms = self.sq_norm_of_sum = 0.0
+        if seen.crossed(resize_interval(seen.progress, self.interval) * epoch_samples) and self._known():
+            self.diversity = self._diversity(epoch_samples)
+            self.size = resized(self.size, self.delta * epoch_samples * self.diversity, monotone=self.monotone)
+        if seen.crossed(epoch_samples):
+            self.sum_of_sq_norms = self.sq_norm_of_sum = 0.0
 
-    def _resize(self, epoch_samples: int) -> None:
+    def _known(self) -> bool:
+        return self.noise.trusted(self.max_relative_error) if self.variant == "moments" else self.sum_of_sq_norms > 0
+
+    def _diversity(self, epoch_samples: int) -> float:
+        if self.variant == "moments":
+            return (1 + self.noise.value) / epoch_samples
         usable = 0 < self.sq_norm_of_sum < math.inf and self.sum_of_sq_norms < math.inf
-        self.diversity = self.sum_of_sq_norms / self.sq_norm_of_sum if usable else math.inf
-        wish = self.delta * epoch_samples * self.diversity
-        self.size = max(wish, self.size) if self.monotone else wish
-
-    def _interval(self, progress: Progress) -> int:
-        return max(1, round(progress.epochs / 10)) if self.interval is None else self.interval
+        return self.sum_of_sq_norms / self.sq_norm_of_sum if usable else math.inf
 
     def propose(self, progress: Progress) -> float:
         return self.size
+
+    def signals(self) -> dict[str, float]:
+        return {"diversity": self.diversity} | (self.noise.signals() if self.variant == "moments" else {})
+
+
+def check(delta: float, interval: int | None) -> None:
+    """Raises ValueError for settings that DiveBatch and its oracle cannot use."""
+    positive("delta", delta)
+    if interval is not None:
+        whole_number("interval", interval)
+
+
+def resize_interval(progress: Progress, interval: int | None) -> int:
+    """Epochs between resizes."""
+    return max(1, round(progress.epochs / 10)) if interval is None else interval
+
+
+def resized(size: float, wish: float, *, monotone: bool) -> float:
+    return max(wish, size) if monotone else max(wish, 1.0)

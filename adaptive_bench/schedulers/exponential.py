@@ -8,10 +8,12 @@ from adaptive_bench.size import Progress
 
 @dataclass(kw_only=True)
 class Exponential(SizeScheduler):
-    """B_i = initial * factor^i after i intervals (lab sheet, strategy 2).
+    """B_i = initial * factor^i after i intervals.
 
     `interval` is in epochs. The power is of the real value, not of a rounded size, so nothing drifts:
     16 with factor 2 every 10 epochs is 16, 32, 64, 128, 256. A factor below 1 shrinks the size, down to a wish of 1.
+
+    Source: lab sheet, strategy 2.
     """
 
     factor: float = 1.1

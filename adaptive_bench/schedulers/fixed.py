@@ -8,7 +8,10 @@ from adaptive_bench.size import Progress
 
 @dataclass(kw_only=True)
 class Fixed(SizeScheduler):
-    """B = initial, the whole run: the baseline of every comparison."""
+    """B = initial, the whole run: the baseline of every comparison.
+
+    Source: the usual practice.
+    """
 
     def only_grows(self) -> bool:
         return True

@@ -9,9 +9,11 @@ from adaptive_bench.size import Progress
 
 @dataclass(kw_only=True)
 class Linear(SizeScheduler):
-    """B_i = initial + increment * i after i intervals (lab sheet, strategy 1).
+    """B_i = initial + increment * i after i intervals.
 
     `interval` is in epochs. A negative increment shrinks the size; where it would fall to 0 or below, the wish is 1.
+
+    Source: lab sheet, strategy 1.
     """
 
     increment: float = 32  # samples an interval

@@ -110,8 +110,8 @@ def test_digests_tell_apart_what_no_setting_does() -> None:
 
 
 def test_arms_differ_within_a_workload(results: Results) -> None:
-    results.add("fixed_small", settings={"optimizer.lr": 0.1, "measure_every": 1, "lr_rule": "none"})
-    results.add("jump", settings={"optimizer.lr": 0.2, "measure_every": 8, "batch_size.maximum": 512})
+    results.add("fixed_small", settings={"optimizer.lr": 0.1, "estimator.chunks": 4, "lr_rule": "none"})
+    results.add("jump", settings={"optimizer.lr": 0.2, "estimator.chunks": 8, "batch_size.maximum": 512})
     assert read(results.folder).records["workload"].unique().size == 1
 
 

@@ -3,22 +3,34 @@
 import json
 import math
 import random
+import warnings
+from itertools import pairwise
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import conf
+from adaptive_bench.options import source
 from adaptive_bench.schedulers import BatchShape, Observation, Progress, SizeRange, SizeScheduler, Stat
 from adaptive_bench.slot import Slot
+from tests.conftest import composed
 
-YAMLS = sorted((conf() / "scheduler").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (conf() / "scheduler").glob("*.yaml"))
 EPOCH, BUDGET = 1000, 30_000
-every = pytest.mark.parametrize("yaml", YAMLS, ids=lambda path: path.stem)
+every = pytest.mark.parametrize("name", NAMES)
 
 
-def make(yaml, **settings) -> SizeScheduler:
-    return instantiate(OmegaConf.load(yaml), **settings)
+@pytest.fixture
+def make(recorded):
+    def made(name: str, *overrides: str, **settings) -> SizeScheduler:
+        cfg = composed(f"scheduler={name}", "lr_schedule=cosine", *overrides)
+        if "trace" in list(cfg.scheduler):
+            cfg.scheduler.trace = str(recorded)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*never exceeds k - 1")
+            return instantiate(cfg.scheduler, **settings)
+
+    return made
 
 
 class Strict(dict):
@@ -37,90 +49,168 @@ def drive(scheduler: SizeScheduler, steps: int, *, seed: int = 0, start: int = 0
     """Feed made-up observations; yields the wish before each and the statistics that were read."""
     rng, samples = random.Random(seed), start
     for _ in range(steps):
-        wish = scheduler.propose(Progress(samples, BUDGET, EPOCH))
+        progress = Progress(samples, BUDGET, EPOCH)
+        wish = scheduler.propose(progress)
         batch = min(max(1, round(min(wish, 1e6))), 300, BUDGET - samples)
         if batch == 0:
             return
-        stats = Strict({stat: rng.uniform(0.1, 50) * 10 ** rng.uniform(-2, 2) for stat in scheduler.needs})
+        observe(scheduler, progress, batch, rng)
         samples += batch
-        seen = Observation(
-            progress=Progress(samples, BUDGET, EPOCH), shape=BatchShape(batch), lr=0.1, loss=rng.uniform(0.1, 3), stats=stats
+        yield wish, observe.read
+
+
+def observe(scheduler: SizeScheduler, progress: Progress, batch: int, rng: random.Random, size: int | None = None) -> None:
+    values = {stat: rng.uniform(0.1, 50) * 10 ** rng.uniform(-2, 2) for stat in sorted(scheduler.needs)}
+    values |= {stat: rng.random() for stat in scheduler.needs & {Stat.ENTROPY, Stat.HALVES_COSINE}}
+    stats = Strict(values if scheduler.measures(progress, batch) else {})
+    after = Progress(progress.samples + batch, progress.budget, progress.epoch_samples)
+    scheduler.observe(
+        Observation(
+            progress=after,
+            shape=BatchShape(batch),
+            size=size,
+            lr=0.1,
+            loss=rng.uniform(0.1, 3),
+            stats=stats,
+            evaluation=rng.random() if rng.random() < 0.2 else None,
+            seconds=rng.uniform(0.01, 0.02),
         )
-        scheduler.observe(seen)
-        yield wish, stats.read
+    )
+    observe.read = stats.read
 
 
 def test_there_are_schedulers_to_test():
-    assert {"fixed", "linear", "exponential", "cyclical", "step", "adabatch", "divebatch"} <= {path.stem for path in YAMLS}
+    sheet = {"linear", "exponential", "cyclical", "loss", "confidence", "gns"}
+    papers = {"divebatch", "divebatch_oracle", "deba", "deba_flags", "adabatch", "smith", "seesaw", "norm_test"}
+    more = {"inner_product_test", "cabs", "simigrad", "adadamp", "goodput", "plateau", "critical_warmup"}
+    controls = {"fixed", "step", "replay", "shuffled", "reversed", "mean_matched", "jump"}
+    assert sheet | papers | more | controls <= set(NAMES)
 
 
 @every
-def test_wishes_are_positive(yaml):
-    for wish, _ in drive(make(yaml), 400):
+def test_wishes_are_positive(make, name):
+    for wish, _ in drive(make(name), 400):
         assert wish > 0
 
 
 @every
-def test_asking_changes_nothing(yaml):
-    scheduler = make(yaml)
+def test_asking_changes_nothing(make, name):
+    scheduler = make(name)
     for _ in drive(scheduler, 150):
-        state = scheduler.state_dict()
+        state = json.dumps(scheduler.state_dict())  # as text: nan equals itself there
         here = Progress(7777, BUDGET, EPOCH)
         assert scheduler.propose(here) == scheduler.propose(here)
-        scheduler.measures(here)
-        assert scheduler.state_dict() == state
+        scheduler.measures(here, 100)
+        scheduler.signals()
+        assert json.dumps(scheduler.state_dict()) == state
 
 
 @every
-def test_state_through_json_and_back_equals_never_stopping(yaml):
-    whole, first = make(yaml), make(yaml)
+def test_state_through_json_and_back_equals_never_stopping(make, name):
+    whole, first, second = make(name), make(name), make(name)
     list(drive(whole, 60))
     list(drive(first, 60))
-    second = make(yaml)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     unbroken = [wish for wish, _ in drive(whole, 60, seed=1, start=15_000)]
     resumed = [wish for wish, _ in drive(second, 60, seed=1, start=15_000)]
     assert unbroken == resumed
+    assert json.dumps(whole.state_dict()) == json.dumps(second.state_dict())
 
 
 @every
-def test_state_is_without_settings(yaml):
-    scheduler = make(yaml, initial=77)
+def test_state_is_without_settings(make, name):
+    scheduler = make(name, initial=77)
     assert "initial" not in scheduler.state_dict()
 
 
 @every
-def test_foreign_state_is_refused(yaml):
+def test_foreign_state_is_refused(make, name):
     with pytest.raises(ValueError, match="does not belong to"):
-        make(yaml).load_state_dict({**make(yaml).state_dict(), "velocity": 1.0})
+        make(name).load_state_dict({**make(name).state_dict(), "velocity": 1.0})
 
 
 @every
-def test_only_declared_needs_are_read(yaml):
-    scheduler = make(yaml)
-    for _, read in drive(scheduler, 200):
-        assert read <= scheduler.needs <= set(Stat)
+def test_only_declared_needs_are_read(make, name):
+    scheduler, read = make(name), set()
+    for _, at_step in drive(scheduler, 400):
+        read |= at_step
+        assert at_step <= scheduler.needs <= set(Stat)
+    assert read == scheduler.needs  # nothing is measured in vain
 
 
 @every
-def test_one_that_only_grows_never_falls(yaml):
-    scheduler = make(yaml)
-    wishes = [wish for wish, _ in drive(scheduler, 400)]
-    if scheduler.only_grows():
-        assert wishes == sorted(wishes)
+def test_one_that_only_grows_never_falls(make, name):
+    slot = Slot(scheduler=make(name), sizes=SizeRange(maximum=4000))
+    sizes = granted(slot, epochs=30)
+    assert not slot.scheduler.only_grows() or sizes == sorted(sizes)
+
+
+def granted(slot: Slot, *, epochs: int) -> list[int]:
+    """The sizes of a run on made-up observations."""
+    rng, samples, sizes, budget = random.Random(5), 0, [], epochs * EPOCH
+    while samples < budget:
+        progress = Progress(samples, budget, EPOCH)
+        size, _ = slot.advance(progress)
+        batch = min(size, 100, budget - samples)  # smaller steps than the size says, so that every run has many
+        observe(slot.scheduler, progress, batch, rng, size)
+        samples += batch
+        sizes.append(size)
+    return sizes
+
+
+@every
+@pytest.mark.parametrize("cooldown", [2.5, 7])
+def test_a_size_lasts_as_long_as_the_cooldown(make, name, cooldown):
+    slot = Slot(scheduler=make(name), sizes=SizeRange(maximum=4000, cooldown=cooldown))
+    rng, samples, changes = random.Random(5), 0, [0]
+    while samples < 40_000:
+        before = slot.size
+        size, _ = slot.advance(Progress(samples, 40_000, EPOCH))
+        if before is not None and size != before:
+            changes.append(samples)
+        observe(slot.scheduler, Progress(samples, 40_000, EPOCH), 40, rng, size)
+        samples += 40
+    assert all(later - earlier >= cooldown * EPOCH for earlier, later in pairwise(changes))
+
+
+@every
+def test_growth_is_capped_when_asked_for(make, name):
+    sizes = granted(Slot(scheduler=make(name), sizes=SizeRange(maximum=4000, growth_cap=1.5)), epochs=30)
+    assert all(later <= max(1.5 * earlier, earlier + 1) for earlier, later in pairwise(sizes))
 
 
 @every
 @pytest.mark.parametrize("value", [0, -4, math.nan, math.inf, True, "many"])
-def test_an_impossible_first_size_is_refused(yaml, value):
+def test_an_impossible_first_size_is_refused(make, name, value):
     with pytest.raises(Exception, match="initial="):  # Hydra wraps the ValueError
-        make(yaml, initial=value)
+        make(name, initial=value)
 
 
 @every
-def test_granted_sizes_stay_in_the_range(yaml):
-    slot = Slot(scheduler=make(yaml), sizes=SizeRange(minimum=24, maximum=200, multiple_of=8))
+@pytest.mark.parametrize(("setting", "value"), [("cooldown", -1), ("growth_cap", 1), ("measure_every", -5)])
+def test_impossible_pacing_is_refused(make, name, setting, value):
+    with pytest.raises(Exception, match=f"{setting}="):
+        make(name, **{setting: value})
+
+
+@every
+def test_granted_sizes_stay_in_the_range(make, name):
+    slot = Slot(scheduler=make(name), sizes=SizeRange(minimum=24, maximum=200, multiple_of=8))
     for _ in drive(slot.scheduler, 200):
         size, _ = slot.advance(Progress(5000, BUDGET, EPOCH))
         assert 24 <= size <= 200
         assert size % 8 == 0
+
+
+@every
+def test_signals_are_always_the_same_numbers(make, name):
+    scheduler = make(name)
+    names = list(scheduler.signals())
+    for _ in drive(scheduler, 100):
+        assert list(scheduler.signals()) == names
+        assert all(isinstance(value, (int, float)) for value in scheduler.signals().values())
+
+
+@every
+def test_a_source_is_named(make, name):
+    assert len(source(type(make(name)))) > 5

@@ -76,7 +76,7 @@ def epoch_of(scheduler: DiveBatch, *, epoch: int, n: int, steps: int, sq_norm: f
     for step in range(1, steps + 1):
         samples = epoch * n + n * step // steps
         stats = {Stat.SAMPLE_SQ_NORMS: sq_norm, Stat.EPOCH_GRAD_SQ_NORM: sum_sq_norm * (step / steps) ** 2}
-        stats = stats if scheduler.measures(Progress(samples - n // steps, 10 * n, n)) else {}
+        stats = stats if scheduler.measures(Progress(samples - n // steps, 10 * n, n), n // steps) else {}
         shape = BatchShape(n // steps)
         scheduler.observe(Observation(progress=Progress(samples, 10 * n, n), shape=shape, lr=0.1, loss=1.0, stats=stats))
 
@@ -98,15 +98,15 @@ def test_divebatch(delta, monotone, size):
 def test_divebatch_measures_and_resizes_only_around_its_interval():
     n, scheduler = 1000, DiveBatch(initial=10, delta=1, interval=3)
     for epoch, diversity, size in [(0, 1, 10), (1, 1, 10), (2, 0.05, 50), (3, 9, 50), (4, 9, 50), (5, 0.08, 80)]:
-        assert scheduler.measures(Progress(epoch * n, 10 * n, n)) == (epoch in (2, 5))
+        assert scheduler.measures(Progress(epoch * n, 10 * n, n), 1) == (epoch in (2, 5))
         epoch_of(scheduler, epoch=epoch, n=n, steps=10, sq_norm=diversity, sum_sq_norm=1000)
         assert scheduler.propose(Progress((epoch + 1) * n, 10 * n, n)) == pytest.approx(size)
 
 
 def test_divebatch_resizes_every_tenth_of_the_budget_unless_told():
     # 200 epochs: the 20th, 40th ... are measured; 4 epochs: every one
-    assert [e for e in range(60) if DiveBatch().measures(Progress(e * 1000, 200_000, 1000))] == [19, 39, 59]
-    assert all(DiveBatch().measures(Progress(e * 1000, 4000, 1000)) for e in range(4))
+    assert [e for e in range(60) if DiveBatch().measures(Progress(e * 1000, 200_000, 1000), 1)] == [19, 39, 59]
+    assert all(DiveBatch().measures(Progress(e * 1000, 4000, 1000), 1) for e in range(4))
 
 
 def test_divebatch_with_no_gradient_left_asks_for_the_maximum():

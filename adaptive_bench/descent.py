@@ -1,0 +1,62 @@
+"""One update of the weights: learning rate, clipping, momentum, and the optimiser's step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from adaptive_bench.lr_rules import LrRule
+from adaptive_bench.schedulers.base import Observation, Stat
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class Descent:
+    """lr = base * rule(size ratio) * schedule(progress).
+
+    With `momentum_half_life`, in samples, the momentum of a step of b samples is 2^(-b / half-life): a gradient's weight then
+    halves after so many samples whatever the batch size, where a constant momentum forgets per step. It sets SGD's momentum or
+    Adam's first beta.
+    """
+
+    optimizer: torch.optim.Optimizer
+    lr: float
+    rule: LrRule
+    schedule: Callable[[Progress], float]
+    max_grad_norm: float | None = None
+    momentum_half_life: float | None = None
+
+    def __post_init__(self) -> None:
+        groups = self.optimizer.param_groups
+        if self.momentum_half_life is not None and not all("momentum" in group or "betas" in group for group in groups):
+            raise ValueError(
+                f"momentum_half_life={self.momentum_half_life}: {type(self.optimizer).__name__} has neither a momentum nor betas; "
+                "leave it null or take optimizer=sgd"
+            )
+
+    def needs(self, progress: Progress, samples: int) -> frozenset[Stat]:
+        """The statistics that the rule will look at behind the step of so many samples that starts at `progress`."""
+        return self.rule.needs if self.rule.measures(progress, samples) else frozenset()
+
+    def observe(self, seen: Observation) -> None:
+        self.rule.observe(seen)
+
+    def step(self, model: nn.Module, progress: Progress, *, ratio: float, samples: int) -> float:
+        """Update the weights by the gradients in `.grad`, of a step of so many samples; returns the learning rate."""
+        lr = self.lr * self.rule.factor(ratio) * self.schedule(progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+            if self.momentum_half_life is not None:
+                _set_momentum(group, 0.5 ** (samples / self.momentum_half_life))
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), self.max_grad_norm)
+        self.optimizer.step()
+        return lr
+
+
+def _set_momentum(group: dict[str, object], momentum: float) -> None:
+    if "momentum" in group:
+        group["momentum"] = momentum
+    else:
+        group["betas"] = (momentum, *group["betas"][1:])  # type: ignore[index]

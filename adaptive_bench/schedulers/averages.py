@@ -1,0 +1,113 @@
+"""Averages over measured steps, and the gradient noise scale as a ratio of two of them."""
+
+import math
+from dataclasses import dataclass, field
+
+from adaptive_bench.schedulers.base import Observation, Stat
+from adaptive_bench.state import Stateful
+
+
+@dataclass(kw_only=True)
+class Average(Stateful):
+    """m = sum_t w_t x_t / sum_t w_t, where w_t halves with every half-life of samples: debiased, so it starts at the first value.
+
+    A value weighs 1 - 2^(-samples since the one before / half-life). Values that are not finite are left out.
+    """
+
+    weight: float = field(default=0.0, init=False)  # sum w
+    total: float = field(default=0.0, init=False)  # sum w x
+    squares: float = field(default=0.0, init=False)  # sum w x^2
+    weight_squares: float = field(default=0.0, init=False)  # sum w^2
+    at: int = field(default=0, init=False)  # samples, of the last value
+
+    def add(self, value: float, *, seen: Observation, half_life: float) -> None:
+        """Take in what the step `seen` gave. A half-life of 0 keeps the last value only."""
+        if not math.isfinite(value):
+            return
+        elapsed = seen.progress.samples - self.at if self.weight else seen.shape.samples
+        keep = 0.5 ** (elapsed / half_life) if half_life else 0.0
+        new = 1 - keep
+        self.weight = keep * self.weight + new
+        self.total = keep * self.total + new * value
+        self.squares = keep * self.squares + new * value * value
+        self.weight_squares = keep * keep * self.weight_squares + new * new
+        self.at = seen.progress.samples
+
+    @property
+    def value(self) -> float:
+        """The average; nan before the first value."""
+        return self.total / self.weight if self.weight else math.nan
+
+    @property
+    def count(self) -> float:
+        """How many equally weighted values the average is worth: (sum w)^2 / sum w^2."""
+        return self.weight**2 / self.weight_squares if self.weight else 0.0
+
+    @property
+    def error(self) -> float:
+        """Standard error of the average, from the scatter of the values; nan before the second one."""
+        if self.count < 1.0001:  # one value, up to rounding
+            return math.nan
+        variance = max(0.0, self.squares / self.weight - self.value**2)
+        return math.sqrt(variance / (self.count - 1))
+
+
+@dataclass(kw_only=True)
+class NoiseScale(Stateful):
+    """B_simple = tr(Sigma) / |G|^2 (McCandlish et al. 2018, arXiv 1812.06162, eq. 2.9) as a ratio of averages.
+
+    Both moments are averaged first and divided then: a ratio of single estimates is biased, and |G|^2 of one step is often negative.
+    """
+
+    sq_norm: Average = field(default_factory=Average, init=False)  # of |G|^2
+    variance: Average = field(default_factory=Average, init=False)  # of tr(Sigma)
+    products: Average = field(default_factory=Average, init=False)  # of |G|^2 tr(Sigma), for the error of the ratio
+
+    def add(self, seen: Observation, *, half_life: float | None) -> None:
+        """Take in the moments of a measured step; half-life in samples, None for an epoch. Steps without them change nothing."""
+        if not NOISE <= seen.stats.keys():
+            return
+        sq_norm, variance = seen.stats[Stat.GRAD_SQ_NORM], seen.stats[Stat.GRAD_VARIANCE]
+        if not (math.isfinite(sq_norm) and math.isfinite(variance)):
+            return
+        half_life = seen.progress.epoch_samples if half_life is None else half_life
+        self.sq_norm.add(sq_norm, seen=seen, half_life=half_life)
+        self.variance.add(variance, seen=seen, half_life=half_life)
+        self.products.add(sq_norm * variance, seen=seen, half_life=half_life)
+
+    @property
+    def value(self) -> float:
+        """B_simple in samples; infinite where the averaged |G|^2 is not above 0, nan before the first measured step."""
+        sq_norm, variance = self.sq_norm.value, self.variance.value
+        if math.isnan(sq_norm):
+            return math.nan
+        return max(variance, 0.0) / sq_norm if sq_norm > 0 else math.inf
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error of the ratio over the ratio, linearised; infinite where it cannot be told."""
+        ratio, count = self.value, self.sq_norm.count
+        if not 0 < ratio < math.inf or count < 1.0001:
+            return math.inf
+        # the residuals tr(Sigma)_t - ratio |G|^2_t have the mean 0
+        spread = self.variance.squares - 2 * ratio * self.products.total + ratio**2 * self.sq_norm.squares
+        return math.sqrt(max(0.0, spread / self.sq_norm.weight) / (count - 1)) / self.variance.value
+
+    def trusted(self, limit: float | None) -> bool:
+        """Whether there is a value, known to a relative standard error of `limit` (None: however well)."""
+        return not math.isnan(self.value) and (limit is None or self.relative_error <= limit)
+
+    def signals(self) -> dict[str, float]:
+        moments = {"grad_sq_norm": self.sq_norm, "grad_variance": self.variance}
+        shown = {f"{name}_average": average.value for name, average in moments.items()}
+        shown |= {f"{name}_error": average.error for name, average in moments.items()}
+        return shown | {"noise_scale": self.value, "noise_scale_relative_error": self.relative_error}
+
+
+NOISE = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE})
+
+
+def half_life_in_samples(value: float | None) -> None:
+    """Raises ValueError unless `value` can be a half-life; None stands for an epoch."""
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"half_life={value}: a number of samples from 0 up is expected, or null for an epoch")

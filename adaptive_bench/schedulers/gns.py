@@ -1,0 +1,109 @@
+"""The gradient noise scale as batch size."""
+
+import math
+import warnings
+from dataclasses import dataclass, field
+
+from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale, half_life_in_samples
+from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, one_of, positive
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class GradientNoiseScale(SizeScheduler):
+    """B = kappa * B_simple, B_simple = tr(Sigma) / |G|^2: the batch at which noise and gradient weigh the same.
+
+    `estimator=pair` averages unbiased estimates of tr(Sigma) and |G|^2, each with a half-life in samples (None: an epoch), and
+    divides then. An averaged |G|^2 that is not above 0 asks for the maximum. `max_relative_error` holds the size while the
+    relative standard error of B_simple is above it.
+
+    `estimator=sheet` is strategy 6 of the lab sheet: R = (1/k) sum_j |h_j - g|^2 / |g|^2 over k equal micro-batches. R can never
+    exceed k - 1 and depends on the batch it is taken on; B_simple = B R / (k - 1 - R) is what follows from its average, which
+    starts anew at every change of the size. It needs `estimator=sheet` (or microbatch) on the other side too.
+
+    `monotone` never shrinks. Growth by at most 2 once an epoch is our default; McCandlish et al. describe no online controller.
+
+    Source: McCandlish, Kaplan, Amodei 2018, arXiv 1812.06162; lab sheet, strategy 6.
+    """
+
+    not_for_blocks = "the noise scale counts samples to average, not positions of a row"
+
+    cooldown: float = 1
+    growth_cap: float | None = 2
+    kappa: float = 1
+    estimator: str = "pair"
+    half_life: float | None = None  # samples; None: an epoch
+    max_relative_error: float | None = None
+    monotone: bool = False
+    size: float = field(init=False)
+    at_size: int = field(default=0, init=False)  # that the averaged ratio belongs to
+    microbatches: float = field(default=math.nan, init=False)
+    noise: NoiseScale = field(default_factory=NoiseScale, init=False)
+    ratio: Average = field(default_factory=Average, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("kappa", self.kappa)
+        one_of("estimator", self.estimator, ("pair", "sheet"))
+        half_life_in_samples(self.half_life)
+        if self.max_relative_error is not None:
+            positive("max_relative_error", self.max_relative_error)
+            if self.estimator == "sheet":
+                raise ValueError(f"max_relative_error={self.max_relative_error}: the sheet's ratio has none; take estimator=pair")
+        if self.estimator == "sheet":
+            warnings.warn(
+                "scheduler.estimator=sheet: the ratio of k micro-batches never exceeds k - 1, whatever the noise; it is converted "
+                "to B_simple = B R / (k - 1 - R)",
+                stacklevel=2,
+            )
+        self.size = float(self.initial)
+
+    @property
+    def needs(self) -> frozenset[Stat]:
+        return NOISE if self.estimator == "pair" else frozenset({Stat.MICROBATCH_RATIO, Stat.MICROBATCHES})
+
+    def only_grows(self) -> bool:
+        return self.monotone
+
+    def observe(self, seen: Observation) -> None:
+        if not seen.stats:
+            return
+        if self.estimator == "pair":
+            self.noise.add(seen, half_life=self.half_life)
+            known = self.noise.trusted(self.max_relative_error)
+        else:
+            self._add_ratio(seen)
+            known = not math.isnan(self.ratio.value)
+        if known and (wish := self.kappa * self.noise_scale) > 0:
+            self.size = max(wish, float(seen.granted)) if self.monotone else wish
+
+    def _add_ratio(self, seen: Observation) -> None:
+        if seen.granted != self.at_size:
+            self.at_size, self.ratio = seen.granted, Average()
+        self.microbatches = seen.stats[Stat.MICROBATCHES]
+        half_life = seen.progress.epoch_samples if self.half_life is None else self.half_life
+        self.ratio.add(seen.stats[Stat.MICROBATCH_RATIO], seen=seen, half_life=half_life)
+
+    @property
+    def noise_scale(self) -> float:
+        """B_simple as known so far, in samples."""
+        if self.estimator == "pair":
+            return self.noise.value
+        return noise_scale_of_sheet(self.ratio.value, batch=self.at_size, microbatches=self.microbatches)
+
+    def propose(self, progress: Progress) -> float:
+        return self.size
+
+    def signals(self) -> dict[str, float]:
+        if self.estimator == "pair":
+            return self.noise.signals()
+        return {"noise_scale": self.noise_scale, "sheet_ratio": self.ratio.value, "sheet_ratio_limit": self.microbatches - 1}
+
+
+def noise_scale_of_sheet(ratio: float, *, batch: float, microbatches: float) -> float:
+    """B_simple = B R / (k - 1 - R), from R = (1/k) sum_j |h_j - g|^2 / |g|^2 over k equal micro-batches of a batch of B.
+
+    E sum_j |h_j - g|^2 / k = (k - 1) tr(Sigma) / B and E |g|^2 = |G|^2 + tr(Sigma) / B; R = k - 1 means |G| = 0.
+    """
+    room = microbatches - 1 - ratio
+    return batch * ratio / room if room > 0 or math.isnan(room) else math.inf

@@ -1,0 +1,56 @@
+"""SimiGrad: the batch size follows the similarity of two half-batch gradients."""
+
+import math
+from dataclasses import dataclass, field
+
+from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, whole_number
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class SimiGrad(SizeScheduler):
+    """c = cosine of the two half-batch gradients; c < target: B <- max(B + 1, int(1.1 B)); c > target: B <- max(1, min(B - 1, int(0.9 B))).
+
+    c is the mean of the last `smoothing` measured cosines. E c is about 1 / (1 + 2 B_simple / B): the rule settles where
+    B = 2 target / (1 - target) B_simple. The authors' code changes the size at every step; every 1,280 samples is ours, ten
+    steps of 128. On a grid (`batch_size.multiple_of`) coarser than a tenth of the batch, growth would round to nothing. The
+    source multiplies the learning rate by sqrt(B / B_0): `lr_rule=sqrt`.
+
+    Source: Qin et al. 2021, NeurIPS, SimiGrad: Fine-Grained Adaptive Batching for Large Scale Training.
+    """
+
+    not_for_blocks = "the similarity of two halves says how many samples to average, not how long a row is"
+    needs = frozenset({Stat.HALVES_COSINE})
+
+    measure_every: int = 1280
+    target: float = 0.1
+    smoothing: int = 1  # measured cosines
+    size: float = field(init=False)
+    cosines: list[float] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not -1 < self.target < 1:
+            raise ValueError(f"target={self.target}: a cosine between -1 and 1 is expected")
+        whole_number("smoothing", self.smoothing)
+        self.size = float(self.initial)
+
+    def observe(self, seen: Observation) -> None:
+        if not math.isfinite(seen.stats.get(Stat.HALVES_COSINE, math.nan)):
+            return
+        self.cosines = [*self.cosines, seen.stats[Stat.HALVES_COSINE]][-self.smoothing :]
+        current = seen.granted
+        if self.similarity < self.target:
+            self.size = float(max(current + 1, int(1.1 * current)))
+        elif self.similarity > self.target:
+            self.size = float(max(1, min(current - 1, int(0.9 * current))))
+
+    @property
+    def similarity(self) -> float:
+        return sum(self.cosines) / len(self.cosines) if self.cosines else math.nan
+
+    def propose(self, progress: Progress) -> float:
+        return self.size
+
+    def signals(self) -> dict[str, float]:
+        return {"similarity": self.similarity}

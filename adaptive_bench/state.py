@@ -1,0 +1,33 @@
+"""What a dataclass has to remember, told apart from what it was set to by the fields themselves."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Stateful:
+    """Constructor fields are settings; fields with `init=False` are state: plain values, or parts with a state of their own."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state fields, without the settings: plain values that survive JSON."""
+        return {
+            name: value.state_dict() if isinstance(value, Stateful) else copy.deepcopy(value)
+            for name, value in self._state().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict()`. Raises ValueError if the state has other fields than this one."""
+        if set(state) != set(self._state()):
+            raise ValueError(
+                f"this state does not belong to {type(self).__name__}: it holds {sorted(state)}, expected {sorted(self._state())}"
+            )
+        for name, value in self._state().items():
+            if isinstance(value, Stateful):
+                value.load_state_dict(state[name])
+            else:
+                setattr(self, name, copy.deepcopy(state[name]))
+
+    def _state(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if not field.init}
