@@ -1,4 +1,4 @@
-"""The command line: adaptive-bench train | tables | report | status | list."""
+"""The command line: adaptive-bench train | tables | report | status | calibrate | list."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ COMMANDS = {
     "tables": "means, intervals and speed-ups of a results folder",
     "report": "the same as one self-contained HTML page, with figures",
     "status": "every run of a results folder: done, running, interrupted, diverged, failed",
+    "calibrate": "what DEBA has to know of an architecture, from one run at a fixed batch size; takes Hydra's overrides",
     "list": "everything that can stand in a slot, with one line each",
 }
 
@@ -91,8 +92,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             command.add_argument("--format", choices=("md", "csv", "tex", "json"), default="md")
         if name == "report":
             command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
+    command = commands.add_parser("calibrate", help=COMMANDS["calibrate"], description=COMMANDS["calibrate"])
+    command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="model=..., dataset=..., epochs=... as for train")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/calibrations/MODEL-DATASET.yaml"
+    )
+    command.set_defaults(run=calibrate)
     commands.add_parser("list", help=COMMANDS["list"], description=COMMANDS["list"]).set_defaults(run=list_options)
-    return parser.parse_args(arguments)
+    chosen, rest = parser.parse_known_args(arguments)
+    if "overrides" in chosen:  # argparse takes no overrides behind an option
+        chosen.overrides += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return chosen
 
 
 def tables(chosen: argparse.Namespace) -> None:
@@ -125,6 +138,12 @@ def status(chosen: argparse.Namespace) -> None:
     from adaptive_bench.status import show
 
     show(Path(chosen.results))
+
+
+def calibrate(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.calibrate import calibrate
+
+    print(f"calibration: {calibrate(chosen.overrides, conf=conf(), output=chosen.output)}")
 
 
 def list_options(chosen: argparse.Namespace) -> None:

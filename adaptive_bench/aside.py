@@ -26,7 +26,7 @@ def warm_up(model: nn.Module, task: Task, estimator: GradientEstimator, *, shape
 
 
 def diversity(model: nn.Module, task: Task, estimator: GradientEstimator, *, shape: BatchShape) -> float:
-    """sum_i |g_i|^2 / |sum_i g_i|^2 over the samples of an epoch at the weights as they stand (Yin et al. 2018, arXiv 1706.05699).
+    """sum_i |g_i|^2 / |sum_i g_i|^2 over an epoch at the weights as they stand (Yin et al. 2018, arXiv 1706.05699).
 
     One pass over the epoch that the stream is in, with its augmentation, in batches of `shape`. Exact as far as the estimator
     is: with `estimator=per_sample estimator.fraction=1` every sample counts. Infinite where the gradients add up to nothing.

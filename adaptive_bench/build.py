@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from adaptive_bench import machine
+from adaptive_bench.contents import by_content
 from adaptive_bench.curriculum import Curriculum
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.descent import Descent
@@ -63,7 +64,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     settings["device"] = here.device
     if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ValueError(f"seed={cfg.seed!r}: a whole number from 0 up is expected")
-    identity = Identity.of(settings)
+    identity = Identity.of(by_content(settings))
     refuse_not_finite(identity.settings)
     return Plan(
         identity=identity,
@@ -178,17 +179,19 @@ def named(slot: str, error: Exception) -> ValueError:
 
 def _slot(cfg: DictConfig, scheduler: str, size: str, *, largest: int) -> Slot:
     """A scheduler and its range. The maximum is cut to what the data set has; a minimum above that is refused."""
-    wanted = cfg[size]
-    if isinstance(wanted.minimum, int) and wanted.minimum > largest:
-        raise ValueError(f"{size}.minimum={wanted.minimum}: this data set allows sizes up to {largest}")
-    sizes = call(size, partial(SizeRange, **OmegaConf.to_container(wanted)))  # type: ignore[arg-type]
-    if sizes.maximum > largest:
-        sizes = call(size, partial(replace, sizes, maximum=largest))
     rule: SizeScheduler = make(cfg, scheduler)
     if largest == 1 and not isinstance(rule, Fixed):
         raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
     if size == "block_size" and rule.not_for_blocks:
         raise ValueError(f"{scheduler}={type(rule).__name__}: {rule.not_for_blocks}; let it drive the batch size (scheduler=...)")
+    wanted: dict[str, Any] = OmegaConf.to_container(cfg[size])  # type: ignore[assignment]
+    if wanted["minimum"] is None:
+        wanted["minimum"] = min(rule.minimum, largest)
+    if isinstance(wanted["minimum"], int) and wanted["minimum"] > largest:
+        raise ValueError(f"{size}.minimum={wanted['minimum']}: this data set allows sizes up to {largest}")
+    sizes = call(size, partial(SizeRange, **wanted))
+    if sizes.maximum > largest:
+        sizes = call(size, partial(replace, sizes, maximum=largest))
     return Slot(scheduler=rule, sizes=sizes)
 
 

@@ -31,7 +31,7 @@ class Descent:
         groups = self.optimizer.param_groups
         if self.momentum_half_life is not None and not all("momentum" in group or "betas" in group for group in groups):
             raise ValueError(
-                f"momentum_half_life={self.momentum_half_life}: {type(self.optimizer).__name__} has neither a momentum nor betas; "
+                f"momentum_half_life={self.momentum_half_life}: {type(self.optimizer).__name__} has no momentum and no betas; "
                 "leave it null or take optimizer=sgd"
             )
 

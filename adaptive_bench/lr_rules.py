@@ -24,7 +24,7 @@ class LrRule(Stateful, ABC):
         """Whether the step of so many samples that starts at `progress` is to be measured, if there are needs at all."""
         return True
 
-    def observe(self, seen: Observation) -> None:  # noqa: B027  (most rules look at the ratio alone)
+    def observe(self, seen: Observation) -> None:
         """Take note of a finished step."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Smith(LrRule):
 
 @final
 class Seesaw(LrRule):
-    """sqrt(ratio), for scheduler=seesaw (Meterez et al. 2025, arXiv 2510.14717): growth by 1/s leaves sqrt(s) of the schedule s."""
+    """sqrt(ratio), for scheduler=seesaw (Meterez et al. 2025, arXiv 2510.14717): growth by 1/s leaves sqrt(s) of it."""
 
     def factor(self, ratio: float) -> float:
         return math.sqrt(ratio)

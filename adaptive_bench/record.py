@@ -36,7 +36,9 @@ class Identity:
     def of(cls, settings: Mapping[str, Any]) -> "Identity":
         flat = dict(_flatten(settings))
         flat = {key: value for key, value in flat.items() if not any(key == out or key.startswith(f"{out}.") for out in OUTSIDE)}
-        seedless = {key: value for key, value in flat.items() if key != "seed"}
+        # a slot's own seed follows the run's unless it is set
+        drawn = {key for key, value in flat.items() if key.rpartition(".")[2] == "seed" and value == flat.get("seed")}
+        seedless = {key: value for key, value in flat.items() if key not in drawn | {"seed"}}
         return cls(run=_digest(flat), cell=_digest(seedless), settings=flat)
 
 

@@ -20,7 +20,7 @@ class BatchShape:
         return self.batch * self.block
 
     def within(self, samples: int) -> "BatchShape":
-        """The same shape, cut to what is left of a budget: to shorter rows, and to fewer ones where less than a position each is left.
+        """The same shape, cut to what is left of a budget: to shorter rows, or to fewer ones where no position each is left.
 
         The rows of a text go on from step to step; fewer of them would have to be laid anew.
         """

@@ -20,8 +20,8 @@ DATA = {"digits": (), "synthetic_convex": ("model=linear",), "markov_text": ("mo
 @pytest.mark.parametrize(("slot", "option"), OPTIONS)
 @pytest.mark.filterwarnings("ignore:.*MicroBatch on a model with BatchNorm")
 def test_every_option_builds_and_takes_a_step(tmp_path, using, slot, option):
-    chosen = using(option, 4) if slot == "scheduler" else [f"{slot}={option}", "scheduler.initial=4"]
-    first = 4 if "scheduler.initial=4" in chosen else None  # a replayed first size is the trace's
+    chosen = using(option, 20) if slot == "scheduler" else [f"{slot}={option}", "scheduler.initial=20"]
+    first = 20 if "scheduler.initial=20" in chosen else None  # a replayed first size is the trace's
     chosen += ["dataset=markov_text"] if option.startswith("lstm") else []
     chosen += {"multistep": ["lr_schedule.milestones=[1]"], "wandb": ["logger.mode=disabled"]}.get(option, [])
     cfg = composed(*chosen, "dataset.train_size=40", f"results={tmp_path}")

@@ -56,7 +56,7 @@ class Average(Stateful):
 class NoiseScale(Stateful):
     """B_simple = tr(Sigma) / |G|^2 (McCandlish et al. 2018, arXiv 1812.06162, eq. 2.9) as a ratio of averages.
 
-    Both moments are averaged first and divided then: a ratio of single estimates is biased, and |G|^2 of one step is often negative.
+    Both moments are averaged first and divided then: a ratio of single estimates is biased, and one |G|^2 is often negative.
     """
 
     sq_norm: Average = field(default_factory=Average, init=False)  # of |G|^2
@@ -65,7 +65,7 @@ class NoiseScale(Stateful):
 
     def add(self, seen: Observation, *, half_life: float | None) -> None:
         """Take in the moments of a measured step; half-life in samples, None for an epoch. Steps without them change nothing."""
-        if not NOISE <= seen.stats.keys():
+        if not seen.stats.keys() >= NOISE:
             return
         sq_norm, variance = seen.stats[Stat.GRAD_SQ_NORM], seen.stats[Stat.GRAD_VARIANCE]
         if not (math.isfinite(sq_norm) and math.isfinite(variance)):

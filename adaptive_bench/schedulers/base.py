@@ -63,18 +63,21 @@ class SizeScheduler(Stateful, ABC):
     """A rule for a size (batch size or block size) as a function of progress and of what was observed.
 
     Constructor fields are settings; fields with `init=False` are state, and only `observe` changes them.
-    `cooldown` and `growth_cap` are what the method asks for; the slot applies them, never the rule itself.
+    `minimum`, `cooldown` and `growth_cap` are what the method asks for where the range leaves them open; the range and the slot
+    apply them, never the rule itself.
     """
 
     not_for_blocks: ClassVar[str] = ""  # why the rule cannot drive the block size; "" if it can
 
     initial: float = 128
+    minimum: int = 1  # smallest size
     cooldown: float = 0  # epochs that a size lasts at least
     growth_cap: float | None = None  # largest factor of one change
     measure_every: int = 0  # samples between two measured steps; 0: every step
 
     def __post_init__(self) -> None:
         positive("initial", self.initial)
+        whole_number("minimum", self.minimum)
         if not 0 <= self.cooldown < math.inf:
             raise ValueError(f"cooldown={self.cooldown}: a number of epochs from 0 up is expected")
         if self.growth_cap is not None and not self.growth_cap > 1:
@@ -98,7 +101,7 @@ class SizeScheduler(Stateful, ABC):
         """
         return not self.measure_every or -progress.samples % self.measure_every < samples
 
-    def observe(self, seen: Observation) -> None:  # noqa: B027  (a schedule that reads only the clock observes nothing)
+    def observe(self, seen: Observation) -> None:
         """Take note of a finished step."""
 
     @abstractmethod

@@ -27,6 +27,7 @@ class CABS(SizeScheduler):
     not_for_blocks = "tr(Sigma) / F says how many samples to average, not how long a row should be"
     needs = frozenset({Stat.GRAD_VARIANCE})
 
+    minimum: int = 16
     c: float = 1
     half_life: float = 1728  # samples
     lr: float = field(default=0.0, init=False)  # of the last step

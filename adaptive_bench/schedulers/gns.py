@@ -52,8 +52,8 @@ class GradientNoiseScale(SizeScheduler):
                 raise ValueError(f"max_relative_error={self.max_relative_error}: the sheet's ratio has none; take estimator=pair")
         if self.estimator == "sheet":
             warnings.warn(
-                "scheduler.estimator=sheet: the ratio of k micro-batches never exceeds k - 1, whatever the noise; it is converted "
-                "to B_simple = B R / (k - 1 - R)",
+                "scheduler.estimator=sheet: the ratio of k micro-batches never exceeds k - 1, whatever the noise; it is "
+                "converted to B_simple = B R / (k - 1 - R)",
                 stacklevel=2,
             )
         self.size = float(self.initial)

@@ -9,12 +9,14 @@ from adaptive_bench.size import Progress
 
 @dataclass(kw_only=True)
 class SimiGrad(SizeScheduler):
-    """c = cosine of the two half-batch gradients; c < target: B <- max(B + 1, int(1.1 B)); c > target: B <- max(1, min(B - 1, int(0.9 B))).
+    """A tenth up where the cosine c of the two half-batch gradients is below target, a tenth down where it is above.
 
-    c is the mean of the last `smoothing` measured cosines. E c is about 1 / (1 + 2 B_simple / B): the rule settles where
-    B = 2 target / (1 - target) B_simple. The authors' code changes the size at every step; every 1,280 samples is ours, ten
-    steps of 128. On a grid (`batch_size.multiple_of`) coarser than a tenth of the batch, growth would round to nothing. The
-    source multiplies the learning rate by sqrt(B / B_0): `lr_rule=sqrt`.
+    c < target: B <- max(B + 1, int(1.1 B)); c > target: B <- max(1, min(B - 1, int(0.9 B))), c the mean of the last `smoothing`
+    measured cosines. E c is about 1 / (1 + 2 B_simple / B): the rule settles where B = 2 target / (1 - target) B_simple.
+
+    The authors' code changes the size at every step; once in 1,280 samples is ours, ten steps of 128. On a grid
+    (`batch_size.multiple_of`) coarser than a tenth of the batch, growth would round to nothing. The source multiplies the
+    learning rate by sqrt(B / B_0): `lr_rule=sqrt`.
 
     Source: Qin et al. 2021, NeurIPS, SimiGrad: Fine-Grained Adaptive Batching for Large Scale Training.
     """

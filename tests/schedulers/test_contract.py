@@ -4,10 +4,12 @@ import json
 import math
 import random
 import warnings
+from functools import cache
 from itertools import pairwise
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.options import source
@@ -20,15 +22,20 @@ EPOCH, BUDGET = 1000, 30_000
 every = pytest.mark.parametrize("name", NAMES)
 
 
+@cache
+def settings(name: str) -> DictConfig:
+    return composed(f"scheduler={name}", "lr_schedule=cosine")
+
+
 @pytest.fixture
 def make(recorded):
-    def made(name: str, *overrides: str, **settings) -> SizeScheduler:
-        cfg = composed(f"scheduler={name}", "lr_schedule=cosine", *overrides)
+    def made(name: str, **changed) -> SizeScheduler:
+        cfg = settings(name)
         if "trace" in list(cfg.scheduler):
-            cfg.scheduler.trace = str(recorded)
+            changed["trace"] = str(recorded)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*never exceeds k - 1")
-            return instantiate(cfg.scheduler, **settings)
+            return instantiate(cfg.scheduler, **changed)
 
     return made
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from adaptive_bench.schedulers import BatchShape, Deba, DebaFlags, Observation, Progress, SizeRange, Stat
-from adaptive_bench.schedulers.stability import Stability, confidence, quantile
+from adaptive_bench.schedulers.stability import Stability, confidence, third_quartile
 from adaptive_bench.slot import Slot
 
 N = 100  # samples an epoch
@@ -215,10 +215,10 @@ def test_the_window_goes_through_a_checkpoint():
     assert first.signals() == second.signals()
 
 
-def test_quantile_and_confidence():
-    assert quantile([4, 1, 3, 2], 0.75) == 3.25
-    assert quantile([7], 0.75) == 7
-    assert math.isnan(quantile([], 0.75))
+def test_third_quartile_and_confidence():
+    assert third_quartile([4, 1, 3, 2]) == 3.25
+    assert third_quartile([7]) == 7
+    assert math.isnan(third_quartile([]))
     assert confidence([2, 8, 4, 12]) == 2
 
 

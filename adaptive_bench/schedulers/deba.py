@@ -1,0 +1,108 @@
+"""DEBA as its popular account has it: one stability score drives the batch size."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive
+from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
+from adaptive_bench.schedulers.stability import NEEDS, SIGNALS, Stability
+from adaptive_bench.size import Progress
+
+
+@dataclass(kw_only=True)
+class Deba(SizeScheduler):
+    """B <- 1.5 B where the stability score is above `up`, 0.8 B where it is below `down`, once an epoch.
+
+    Over the signals m in {variance, norm_variation, loss_variation} of `Stability`, in a window of 15 epochs,
+
+        share_m = m_t / (m_t + ref_m),  score = 1 - sum_m w_m share_m,
+
+    so a share, and the score, is 0.5 where every signal stands at its reference level. A `calibration` of the
+    architecture (`adaptive-bench calibrate`) gives levels and weights; without it ref_m is the median of the window, the
+    current value excluded, and the weights are equal. `weights` goes before the calibration's. An epoch without all
+    three signals is a hold. `cooldown` epochs lie between two changes; the method's bounds, 16 to 2048, are
+    `batch_size.minimum` and `batch_size.maximum`.
+
+    The shares, the thresholds and the calibration are our reading: the account names a weighted score, a window, a
+    cooldown and weights that belong to the architecture, and no formula. `variance_sign=high_variance_grows` turns the
+    variance's share into 1 - share: the sources do not settle its sign. The variance is the spread of the components of
+    one gradient, not gradient noise. Reference levels hold for the batch size they were measured at.
+    `architecture` is the run's model, against which a calibration is checked; `measure_every` has no effect.
+
+    Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809, in the reading of the ByteTrending article on DEBA.
+    """
+
+    minimum: int = 16
+    cooldown: float = 5  # epochs
+    up: float = 0.55
+    down: float = 0.45
+    grow: float = 1.5
+    shrink: float = 0.8
+    window: int = 15  # epochs
+    weights: Mapping[str, float | None] | None = None  # of each signal; None: the calibration's, else equal
+    variance_sign: str = "low_variance_grows"
+    grad_source: str = "last_batch"
+    calibration: str | None = None
+    architecture: str | None = None
+    stability: Stability = field(init=False)
+    size: float = field(init=False)
+    score: float | None = field(default=None, init=False)
+    decision: float = field(default=1.0, init=False)  # factor: grow, shrink or 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_factors(grow=self.grow, shrink=self.shrink)
+        if not 0 <= self.down <= self.up <= 1:
+            raise ValueError(f"up={self.up} and down={self.down}: thresholds out of order, 0 <= down <= up <= 1 is expected")
+        if self.variance_sign not in ("low_variance_grows", "high_variance_grows"):
+            raise ValueError(f"variance_sign={self.variance_sign!r}: low_variance_grows or high_variance_grows is expected")
+        self.stability = Stability(grad_source=self.grad_source, window=self.window)
+        self.size = float(self.initial)
+        self._weights = dict.fromkeys(SIGNALS, 1 / len(SIGNALS))
+        self._levels: Mapping[str, float] = {}
+        if self.calibration is not None:
+            known = read_calibration(self.calibration, architecture=self.architecture, grad_source=self.grad_source)
+            self._weights, self._levels = dict(known.weights), known.levels
+        if self.weights is not None and any(weight is not None for weight in self.weights.values()):
+            self._weights = checked_weights(self.weights)
+
+    @property
+    def needs(self) -> frozenset[Stat]:
+        return NEEDS[self.grad_source]
+
+    def measures(self, progress: Progress, samples: int) -> bool:
+        return self.stability.measures(progress, samples)
+
+    def observe(self, seen: Observation) -> None:
+        self.stability.observe(seen)
+        if not seen.crossed(seen.progress.epoch_samples):
+            return
+        score = 1 - sum(weight * self._share(name) for name, weight in self._weights.items())
+        self.score = score if math.isfinite(score) else None
+        self.decision = self.grow if score > self.up else self.shrink if score < self.down else 1.0  # a score of nan is a hold
+        self.size = seen.granted * self.decision
+
+    def _share(self, name: str) -> float:
+        """m / (m + ref), from 0 to 1; nan while one of the two is unknown."""
+        value = self.stability.latest.get(name, math.nan)
+        level = self._levels.get(name, self.stability.level(name))
+        share = value / (value + level) if value + level else 0.5  # both 0: at its level
+        return 1 - share if name == "variance" and self.variance_sign == "high_variance_grows" else share
+
+    def propose(self, progress: Progress) -> float:
+        return self.size
+
+    def signals(self) -> dict[str, float]:
+        score = math.nan if self.score is None else self.score
+        return self.stability.signals() | {"score": score, "decision": self.decision}
+
+
+def check_factors(*, grow: float, shrink: float) -> None:
+    """Raises ValueError unless `grow` does not shrink and `shrink` does not grow."""
+    positive("grow", grow)
+    positive("shrink", shrink)
+    if grow < 1:
+        raise ValueError(f"grow={grow}: a factor from 1 up is expected")
+    if shrink > 1:
+        raise ValueError(f"shrink={shrink}: a factor of at most 1 is expected")

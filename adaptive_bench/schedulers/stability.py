@@ -1,0 +1,110 @@
+"""What both DEBA controllers look at: three signals, once an epoch, in a sliding window."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+
+from adaptive_bench.schedulers.base import Observation, Stat, one_of, whole_number
+from adaptive_bench.size import Progress
+from adaptive_bench.state import Stateful
+
+SIGNALS = ("variance", "norm_variation", "loss_variation")
+NEEDS = {
+    "last_batch": frozenset({Stat.COMPONENT_VARIANCE, Stat.GRAD_NORM}),
+    "epoch_mean": frozenset({Stat.EPOCH_COMPONENT_VARIANCE, Stat.EPOCH_GRAD_SQ_NORM}),
+}  # by the gradient that stands for an epoch
+TINY = 1e-30  # keeps 0/0 away: a variance is |g|^2 / d, so 1e-8 would not be small beside it
+
+
+@dataclass(kw_only=True)
+class Stability(Stateful):
+    """Behind each epoch t, g_t the gradient with its d components and L_t the epoch's mean training loss:
+
+    variance = |g_t|^2 / d - (mean component)^2, norm_variation = ||g_t| - |g_(t-1)|| / (|g_(t-1)| + 1e-8),
+    loss_variation = |L_t - L_(t-1)| / (|L_(t-1)| + 1e-8).
+
+    Which gradient is not said by the sources: `last_batch` takes that of the epoch's last step, before clipping and
+    without weight decay; `epoch_mean` the mean of all g_i of the epoch, at the weights as they move, for which every
+    step must be measured. A step that crosses the border counts in the epoch it began in. Values that are no finite
+    numbers are left out.
+    """
+
+    grad_source: str = "last_batch"
+    window: int = 15  # epochs
+    samples: int = field(default=0, init=False)  # of this epoch so far
+    loss: float = field(default=0.0, init=False)  # the sum over them
+    last_norm: float | None = field(default=None, init=False)
+    last_loss: float | None = field(default=None, init=False)
+    latest: dict[str, float] = field(default_factory=dict, init=False)  # the signals of the last finished epoch
+    history: dict[str, list[float]] = field(default_factory=dict, init=False)  # those of the window, the latest last
+
+    def __post_init__(self) -> None:
+        one_of("grad_source", self.grad_source, tuple(NEEDS))
+        whole_number("window", self.window, least=2)
+        self.history = {name: [] for name in SIGNALS}
+
+    def measures(self, progress: Progress, samples: int) -> bool:
+        """Every step, or the one that reaches the border of an epoch."""
+        if self.grad_source == "epoch_mean":
+            return True
+        return progress.samples % progress.epoch_samples + samples >= progress.epoch_samples
+
+    def observe(self, seen: Observation) -> None:
+        """Take in a step; behind the last one of an epoch there are new signals."""
+        self.samples += seen.shape.samples
+        self.loss += seen.loss * seen.shape.samples
+        if not seen.crossed(seen.progress.epoch_samples):
+            return
+        variance, norm = self._gradient(seen)
+        loss = self.loss / self.samples
+        found = dict(zip(SIGNALS, (variance, _change(norm, self.last_norm), _change(loss, self.last_loss)), strict=True))
+        self.latest = {name: value for name, value in found.items() if math.isfinite(value)}
+        for name, value in self.latest.items():
+            remember(self.history[name], value, window=self.window)
+        self.last_norm, self.last_loss = (value if math.isfinite(value) else None for value in (norm, loss))
+        self.samples, self.loss = 0, 0.0
+
+    def _gradient(self, seen: Observation) -> tuple[float, float]:
+        """Component variance and norm of the gradient that stands for the epoch; nan where it was not measured."""
+        if not seen.stats.keys() >= NEEDS[self.grad_source]:
+            return math.nan, math.nan
+        if self.grad_source == "last_batch":
+            return seen.stats[Stat.COMPONENT_VARIANCE], seen.stats[Stat.GRAD_NORM]
+        # both are of a sum over the epoch's samples
+        norm = math.sqrt(seen.stats[Stat.EPOCH_GRAD_SQ_NORM]) / self.samples
+        return seen.stats[Stat.EPOCH_COMPONENT_VARIANCE] / self.samples**2, norm
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last finished epoch gave all three signals."""
+        return self.latest.keys() == set(SIGNALS)
+
+    def level(self, name: str) -> float:
+        """Median of the window without the latest value; nan before there is one."""
+        return median(before) if (before := self.history[name][:-1]) else math.nan
+
+    def signals(self) -> dict[str, float]:
+        return {name: self.latest.get(name, math.nan) for name in SIGNALS}
+
+
+def confidence(variances: Sequence[float]) -> float:
+    """c_t = sigma^2_t / (median of sigma^2 over the window up to t), the last one being t."""
+    return variances[-1] / (median(variances) + TINY)
+
+
+def third_quartile(values: Sequence[float]) -> float:
+    """The 75th percentile, linear between two values; nan without any."""
+    if len(values) < 2:
+        return values[0] if values else math.nan
+    return quantiles(values, n=4, method="inclusive")[2]
+
+
+def remember(values: list[float], value: float, *, window: int) -> None:
+    """Append, and forget the oldest beyond the window."""
+    values.append(value)
+    del values[:-window]
+
+
+def _change(value: float, last: float | None) -> float:
+    return math.nan if last is None else abs(value - last) / (abs(last) + 1e-8)
