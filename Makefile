@@ -39,8 +39,10 @@ lint: $(READY) ## style
 type: $(READY) ## types
 	$(BIN)/mypy
 
-bench: $(READY) ## cost of measuring gradient statistics, as a ratio to the plain step
+bench: $(READY) ## what measuring costs, in time and memory, as ratios to the plain step; microseconds of every scheduler
 	$(BIN)/python bench/estimators.py
+	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/schedulers.py
 
 clean: ## remove the environment, caches and the demo's results
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache dist results/demo

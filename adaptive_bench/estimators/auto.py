@@ -1,22 +1,28 @@
-"""The estimator that fits the model."""
+"""The estimator that fits the model and the needs."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import final
+from typing import ClassVar, final
 
 from torch import nn
 
-from adaptive_bench.estimators.base import GradientEstimator, LossFunction, Pass
+from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import refusal
 from adaptive_bench.estimators.microbatch import MicroBatch
 from adaptive_bench.estimators.per_sample import PerSample
-from adaptive_bench.estimators.stopwatch import Stopwatch
-from adaptive_bench.streams.base import Batch
+from adaptive_bench.estimators.work import Pass, Work
+from adaptive_bench.schedulers.base import Stat
 
 
 @final
 @dataclass(kw_only=True, eq=False)
 class Auto(GradientEstimator):
-    """`PerSample` where layer rules cover every trainable parameter, `MicroBatch` otherwise; `choice` says which, and why."""
+    """`PerSample` where layer rules cover every trainable parameter and give what is needed, `MicroBatch` otherwise.
+
+    `choice` says which, and why: for all needs of a run after `check`, and for those of one step after `backward`.
+    """
+
+    provides: ClassVar[frozenset[Stat]] = PerSample.provides | MicroBatch.provides
 
     fraction: float = 1 / 8
     chunks: int = 4
@@ -30,15 +36,17 @@ class Auto(GradientEstimator):
         self._microbatch = MicroBatch(chunks=self.chunks)
         self.generator = self._per_sample.generator
 
-    def _check_model(self, model: nn.Module) -> None:
-        self._choose(model)._check_model(model)
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
+        self._choose(model, needs)._check_model(model, needs, multiple_of=multiple_of)
 
-    def _measure(self, loss_fn: LossFunction, model: nn.Module, batch: Batch, watch: Stopwatch) -> Pass:
-        return self._choose(model)._measure(loss_fn, model, batch, watch)
+    def _measure(self, work: Work) -> Pass:
+        return self._choose(work.model, work.needs)._measure(work)
 
-    def _choose(self, model: nn.Module) -> GradientEstimator:
-        reason = refusal(model)
-        if reason is not None:
+    def _choose(self, model: nn.Module, needs: AbstractSet[Stat]) -> GradientEstimator:
+        if only_micro := needs - self._per_sample.provides:
+            self.choice = f"microbatch: only micro-batches give {', '.join(sorted(only_micro))}"
+            return self._microbatch
+        if reason := refusal(model):
             self.choice = f"microbatch: {reason}"
             return self._microbatch
         self.choice = "per_sample: layer rules cover 100% of the trainable parameters"

@@ -2,39 +2,35 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.moments import MOMENTS, Pieces
+from adaptive_bench.estimators.component import component_variance
+from adaptive_bench.estimators.entropy import Entropy
+from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.estimators.vector import total_sq_norm
+from adaptive_bench.estimators.work import LossFunction, Pass, Work
+from adaptive_bench.schedulers.base import Stat, positive
 from adaptive_bench.streams.base import Batch
 
-LossFunction = Callable[[nn.Module, Batch], Tensor]  # mean loss over the batch's samples, a scalar
+EPOCH = frozenset({Stat.EPOCH_GRAD_SQ_NORM, Stat.EPOCH_COMPONENT_VARIANCE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one backward pass gave. `stats` is empty if nothing was asked for, and if the loss is not finite."""
+    """What one backward pass gave. `stats` is empty if nothing was asked for, and if the loss or the gradient is not finite."""
 
     loss: float
     stats: Mapping[Stat, float]
     physical_batch: int  # rows of the largest piece that went through the model at once
     seconds: float  # the part of the call's wall time that was spent on measuring
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """A finished backward pass, before any statistic is computed from it."""
-
-    loss: float
-    physical_batch: int
-    pieces: Pieces | None  # None: not looked at in pieces, or the loss is not finite
 
 
 @dataclass(kw_only=True, eq=False)
@@ -44,57 +40,78 @@ class GradientEstimator(ABC):
     A subclass sees a batch in pieces; the statistics follow from the pieces here, once for all estimators.
     """
 
-    provides: ClassVar[frozenset[Stat]] = MOMENTS | {Stat.GRAD_NORM, Stat.EPOCH_GRAD_SQ_NORM}
+    provides: ClassVar[frozenset[Stat]] = MOMENTS | EPOCH | {Stat.GRAD_NORM, Stat.COMPONENT_VARIANCE, Stat.ENTROPY}
     generator: torch.Generator | None = field(default=None, init=False, repr=False)  # of those that draw samples
     _epoch_sum: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)  # sum of g_i by parameter
 
     @final
-    def check(self, model: nn.Module, needs: AbstractSet[Stat]) -> None:
-        """To be called when a run is assembled. Raises ValueError for a need that cannot be measured, here or on this model."""
+    def check(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int = 1) -> None:
+        """To be called when a run is assembled, which will use batch sizes that are multiples of `multiple_of`.
+
+        Raises ValueError for a need that cannot be measured, here or on this model or on batches of these sizes.
+        """
+        self._refuse_missing(needs)
+        if needs & IN_PIECES:
+            self._check_model(model, needs, multiple_of=multiple_of)
+
+    @final
+    def backward(
+        self, loss_fn: LossFunction, model: nn.Module, batch: Batch, needs: AbstractSet[Stat], *, loss_scale: float = 1.0
+    ) -> Measurement:
+        """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
+
+        If the loss is not finite it comes back at once, and every `.grad` is None. `loss_scale` multiplies the loss of the
+        backward pass only, as half precision wants it: loss, gradient and statistics come back without it. A gradient that is
+        not finite stays as it is, for the caller to see; there are no statistics then, and the sum over the epoch leaves it out.
+        Raises ValueError for a need that is not provided.
+        """
+        self._refuse_missing(needs)
+        positive("loss_scale", loss_scale)
+        model.zero_grad(set_to_none=True)
+        watch = Stopwatch(device=batch.targets.device)
+        work = Work(loss_fn=loss_fn, model=model, batch=batch, needs=needs, loss_scale=loss_scale, watch=watch)
+        entropy = Entropy(watch=watch)
+        with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
+            done = self._measure(work) if needs & IN_PIECES else work.plain()
+        stats: dict[Stat, float] = {}
+        if needs and math.isfinite(done.loss):
+            with watch.running():
+                stats = self._statistics(work, done.pieces, entropy)
+        return Measurement(loss=done.loss, stats=stats, physical_batch=done.physical_batch, seconds=watch.seconds)
+
+    @abstractmethod
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
+        """Raises ValueError if this model cannot be seen in pieces, or batches of these sizes cannot."""
+
+    @abstractmethod
+    def _measure(self, work: Work) -> Pass:
+        """Fill the empty `.grad`s with the mean gradient, or leave them None if the loss is not finite."""
+
+    def _refuse_missing(self, needs: AbstractSet[Stat]) -> None:
         if missing := needs - self.provides:
             raise ValueError(
                 f"{type(self).__name__} cannot measure {', '.join(sorted(missing))}; "
                 f"it provides {', '.join(sorted(self.provides))}: choose another estimator or another scheduler"
             )
-        if needs & MOMENTS:
-            self._check_model(model)
 
-    @final
-    def backward(self, loss_fn: LossFunction, model: nn.Module, batch: Batch, needs: AbstractSet[Stat]) -> Measurement:
-        """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
-
-        If the loss is not finite it comes back at once, and every `.grad` is None.
-        """
-        model.zero_grad(set_to_none=True)
-        watch = Stopwatch(device=batch.targets.device)
-        done = self._measure(loss_fn, model, batch, watch) if needs & MOMENTS else _plain(loss_fn, model, batch)
-        stats: dict[Stat, float] = {}
-        if needs and math.isfinite(done.loss):
-            with watch.running():
-                stats = self._statistics(model, len(batch), done.pieces, needs)
-        return Measurement(loss=done.loss, stats=stats, physical_batch=done.physical_batch, seconds=watch.seconds)
-
-    @abstractmethod
-    def _check_model(self, model: nn.Module) -> None:
-        """Raises ValueError if this model cannot be seen in pieces."""
-
-    @abstractmethod
-    def _measure(self, loss_fn: LossFunction, model: nn.Module, batch: Batch, watch: Stopwatch) -> Pass:
-        """Fill the empty `.grad`s with the mean gradient, or leave them None if the loss is not finite.
-
-        What is done only to measure runs under `watch`.
-        """
-
-    def _statistics(self, model: nn.Module, samples: int, pieces: Pieces | None, needs: AbstractSet[Stat]) -> dict[Stat, float]:
-        gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    def _statistics(self, work: Work, pieces: Pieces | None, entropy: Entropy) -> dict[Stat, float]:
+        named = work.model.named_parameters()
+        gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
         sq_norm = total_sq_norm(gradients.values())
-        stats = {Stat.GRAD_NORM: math.sqrt(sq_norm)}
+        if not math.isfinite(sq_norm):
+            return {}
+        stats = {Stat.GRAD_NORM: math.sqrt(sq_norm), Stat.ENTROPY: entropy.value}
+        if Stat.COMPONENT_VARIANCE in work.needs:
+            stats[Stat.COMPONENT_VARIANCE] = component_variance(gradients.values(), sq_norm=sq_norm)
         if pieces is not None:
             stats |= pieces.moments(sq_norm)
-        if Stat.EPOCH_GRAD_SQ_NORM in needs:
-            self._add_to_epoch(gradients, samples)
-            stats[Stat.EPOCH_GRAD_SQ_NORM] = total_sq_norm(self._epoch_sum.values())
-        return {stat: stats[stat] for stat in needs}
+            stats |= pieces.spread
+        if work.needs & EPOCH:
+            self._add_to_epoch(gradients, len(work.batch))
+            stats[Stat.EPOCH_GRAD_SQ_NORM] = sq_norm = total_sq_norm(self._epoch_sum.values())
+            if Stat.EPOCH_COMPONENT_VARIANCE in work.needs:
+                stats[Stat.EPOCH_COMPONENT_VARIANCE] = component_variance(self._epoch_sum.values(), sq_norm=sq_norm)
+        return {stat: stats[stat] for stat in work.needs}
 
     def _add_to_epoch(self, gradients: Mapping[str, Tensor], samples: int) -> None:
         for name, gradient in gradients.items():
@@ -104,7 +121,7 @@ class GradientEstimator(ABC):
 
     @final
     def start_epoch(self) -> None:
-        """Forget the sum behind EPOCH_GRAD_SQ_NORM."""
+        """Forget the sum behind EPOCH_GRAD_SQ_NORM and EPOCH_COMPONENT_VARIANCE."""
         self._epoch_sum = {}
 
     @final
@@ -124,21 +141,3 @@ class GradientEstimator(ABC):
         self._epoch_sum = {name: total.clone() for name, total in state["epoch_sum"].items()}
         if self.generator is not None:
             self.generator.set_state(state["generator"].cpu())  # a checkpoint may have been loaded to the run's device
-
-
-def backward_if_finite(loss: Tensor) -> float:
-    """The loss as a number, after its backward pass if it is finite."""
-    value = loss.item()
-    if math.isfinite(value):
-        loss.backward()  # type: ignore[no-untyped-call]
-    return value
-
-
-def total_sq_norm(tensors: Iterable[Tensor]) -> float:
-    """|v|^2 of the vector v of all entries."""
-    norm = float(nn.utils.get_total_norm(list(tensors)))
-    return norm * norm  # infinite where norm**2 would raise OverflowError
-
-
-def _plain(loss_fn: LossFunction, model: nn.Module, batch: Batch) -> Pass:
-    return Pass(loss=backward_if_finite(loss_fn(model, batch)), physical_batch=len(batch), pieces=None)

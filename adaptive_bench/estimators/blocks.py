@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 
-def blocks(inputs: Tensor, gradients: Tensor, *, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """The chosen rows (None: all) of both tensors, contiguous, block by block."""
+def blocks(inputs: Tensor, gradients: Tensor, *, rows: Tensor | None, as_stored: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """The chosen rows (None: all) of both tensors, block by block: contiguous, or in the memory format they are stored in."""
     size = block_size(inputs, gradients)
     count = len(inputs) if rows is None else len(rows)
+    take = _take if as_stored else _take_contiguous
     for start in range(0, count, size):
-        block = slice(start, start + size)
-        yield _take(inputs, rows, block), _take(gradients, rows, block)
+        block = slice(start, start + size) if rows is None else rows[start : start + size]
+        yield take(inputs, block), take(gradients, block)
 
 
 def block_size(*tensors: Tensor) -> int:
@@ -26,5 +27,12 @@ def wide(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32)) if values.is_floating_point() else values
 
 
-def _take(tensor: Tensor, rows: Tensor | None, block: slice) -> Tensor:
-    return wide(tensor[block] if rows is None else tensor.index_select(0, rows[block])).contiguous()
+def _take(tensor: Tensor, block: slice | Tensor) -> Tensor:
+    if isinstance(block, Tensor) and tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return wide(tensor.permute(0, 2, 3, 1).index_select(0, block).permute(0, 3, 1, 2))
+    return wide(tensor[block] if isinstance(block, slice) else tensor.index_select(0, block))
+
+
+def _take_contiguous(tensor: Tensor, block: slice | Tensor) -> Tensor:
+    # index_select gives contiguous rows whatever it takes them from, at once
+    return wide(tensor[block] if isinstance(block, slice) else tensor.index_select(0, block)).contiguous()

@@ -72,7 +72,8 @@ def _by_product(x: Tensor, d: Tensor, geometry: _Geometry) -> Tensor:
         dilation=geometry.dilation,
         groups=rows * geometry.groups,
     )
-    return weights.reshape(rows, -1).square().sum(1)
+    norms: Tensor = torch.linalg.vector_norm(weights.reshape(rows, -1), dim=1)
+    return norms.square()
 
 
 def _by_gram(x: Tensor, d: Tensor, geometry: _Geometry) -> Tensor:

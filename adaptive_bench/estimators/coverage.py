@@ -1,11 +1,13 @@
 """Which parameters of a model the layer rules can measure."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
 from adaptive_bench.estimators.layers import COVERED
+
+Found = tuple[str, nn.Module, str, nn.Parameter]  # full name, module, name in the module, parameter
 
 
 def coverage(model: nn.Module) -> float:
@@ -18,15 +20,20 @@ def coverage(model: nn.Module) -> float:
 
 def covered_modules(model: nn.Module) -> list[nn.Module]:
     """The modules to measure. Raises ValueError if that leaves out a parameter, or if two modules share one."""
-    if reason := refusal(model):
+    found = list(_trainable(model))  # once: for a small model, the walk is what measuring costs most
+    if reason := _refusal(model, found):
         raise ValueError(f"per-sample gradient norms cannot be measured on this model: {reason}; choose estimator=microbatch")
-    return list(dict.fromkeys(module for _, module, _, _ in _trainable(model)))
+    return list(dict.fromkeys(module for _, module, _, _ in found))
 
 
 def refusal(model: nn.Module) -> str | None:
     """Why the layer rules cannot measure a model; None if they can."""
+    return _refusal(model, _trainable(model))
+
+
+def _refusal(model: nn.Module, found: Iterable[Found]) -> str | None:
     owners, uncovered = defaultdict(list), []
-    for path, module, name, parameter in _trainable(model):
+    for path, module, name, parameter in found:
         owners[parameter].append(path)
         if not _covers(module, name):
             uncovered.append(path)
@@ -38,8 +45,8 @@ def refusal(model: nn.Module) -> str | None:
     return None
 
 
-def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    """(full name, module, name in the module, parameter); a shared parameter comes once for each module that has it."""
+def _trainable(model: nn.Module) -> Iterator[Found]:
+    """A shared parameter comes once for each module that has it."""
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:

@@ -37,7 +37,7 @@ def sample_sq_norms(module: nn.Module, inputs: Tensor, gradients: Tensor, *, row
     weighted, biased = (_trainable(getattr(module, name, None)) for name in ("weight", "bias"))
     rule = _weight_rule(module, inputs) if weighted else None
     parts = []
-    for x, d in blocks(inputs, gradients, rows=rows):
+    for x, d in blocks(inputs, gradients, rows=rows, as_stored=isinstance(module, (nn.GroupNorm, *BATCH_NORMS))):
         part = d.new_zeros(len(d)) if rule is None else rule(x, d)
         parts.append(part + sum_positions(module, d).square().sum(1) if biased else part)
     return torch.cat(parts)

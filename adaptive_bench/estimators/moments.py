@@ -1,11 +1,15 @@
 """The moments of the per-sample gradient, from any split of a batch into pieces."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Stat
 
 MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS})
+RATIO = frozenset({Stat.MICROBATCH_RATIO, Stat.MICROBATCHES})
+SPREAD = RATIO | {Stat.HALVES_COSINE, Stat.INNER_PRODUCT_VARIANCE}  # what only micro-batches show
+IN_PIECES = MOMENTS | SPREAD  # what takes more than the batch gradient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +19,7 @@ class Pieces:
     samples: int  # B
     count: int  # k
     weighted_sq_norms: float  # sum_j b_j |h_j|^2, or an unbiased estimate of it
+    spread: Mapping[Stat, float] = field(default_factory=dict)  # those of SPREAD that were asked for
 
     def moments(self, sq_norm: float) -> dict[Stat, float]:
         """Unbiased estimates, given sq_norm = |g|^2. A batch of one sample has no variance: nan, and so is GRAD_SQ_NORM.

@@ -13,36 +13,57 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def group_norm(module: nn.Module, x: Tensor, d: Tensor) -> Tensor:
-    """x, d: (m, c, *space)."""
+    """x, d: (m, c, *space).
+
+    Only sums over positions are normalised, not the positions: on images stored channels-last this is faster than
+    `F.group_norm`, and no slower on others.
+    """
     norm = cast(nn.GroupNorm, module)
-    return _scale_sq_norms(norm, F.group_norm(x, norm.num_groups, eps=norm.eps), d)
+    x, d = _positions_last(x), _positions_last(d)
+    mean = _mean_of_groups(x.mean(2), norm)
+    deviations = x - mean[..., None]
+    variance = _mean_of_groups(torch.linalg.vecdot(deviations, deviations) / x.shape[2], norm)
+    return _sum_sq(torch.linalg.vecdot(deviations, d) * torch.rsqrt(variance + norm.eps))
 
 
 def layer_norm(module: nn.Module, x: Tensor, d: Tensor) -> Tensor:
     """x, d: (m, ..., *normalized_shape)."""
     norm = cast(nn.LayerNorm, module)
-    return _scale_sq_norms(norm, F.layer_norm(x, norm.normalized_shape, eps=norm.eps), d)
+    return _sum_sq(sum_positions(module, F.layer_norm(x, norm.normalized_shape, eps=norm.eps).mul_(d)))
 
 
 def batch_norm(module: nn.Module, x: Tensor, d: Tensor, *, mean: Tensor, variance: Tensor) -> Tensor:
-    """x, d: (m, c, *space), mean, variance: (c, 1, ...)."""
+    """x, d: (m, c, *space), mean, variance: (c,)."""
     norm = cast(nn.BatchNorm2d, module)
-    return _scale_sq_norms(norm, (x - mean) * torch.rsqrt(variance + norm.eps), d)
+    deviations = _positions_last(x) - mean[:, None]
+    return _sum_sq(torch.linalg.vecdot(deviations, _positions_last(d)) * torch.rsqrt(variance + norm.eps))
 
 
 def batch_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean and variance that the forward pass used, (c, 1, ...): of the batch, or the running ones in eval mode.
+    """The mean and variance that the forward pass used, (c,): of the batch, or the running ones in eval mode.
 
     Two passes over blocks that stay in the cache, which is several times faster on a CPU than `torch.var_mean`.
     """
-    shape, axes = (-1, *[1] * (inputs.ndim - 2)), (0, *range(2, inputs.ndim))
     if not norm.training and norm.running_mean is not None and norm.running_var is not None:
-        return norm.running_mean.view(shape), norm.running_var.view(shape)
+        return norm.running_mean, norm.running_var
+    shape, axes = (-1, *[1] * (inputs.ndim - 2)), (0, *range(2, inputs.ndim))
     parts, count = torch.split(inputs, block_size(inputs)), inputs.numel() // inputs.shape[1]
-    mean = torch.stack([wide(part).sum(axes) for part in parts]).sum(0).view(shape) / count
-    sq_deviations = torch.stack([(wide(part) - mean).square_().sum(axes) for part in parts]).sum(0)
-    return mean, sq_deviations.view(shape) / count
+    mean = torch.stack([wide(part).sum(axes) for part in parts]).sum(0) / count
+    sq_deviations = torch.stack([(wide(part) - mean.view(shape)).square_().sum(axes) for part in parts]).sum(0)
+    return mean, sq_deviations / count
 
 
-def _scale_sq_norms(module: nn.Module, normalised: Tensor, d: Tensor) -> Tensor:
-    return sum_positions(module, normalised.mul_(d)).square().sum(1)
+def _positions_last(values: Tensor) -> Tensor:
+    """(m, c, *space) -> (m, c, positions); a view of contiguous and of channels-last tensors."""
+    return values.flatten(2) if values.ndim > 2 else values[..., None]
+
+
+def _mean_of_groups(values: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """(m, c): each channel's value replaced by the mean over its group."""
+    groups = values.reshape(len(values), norm.num_groups, -1)
+    return groups.mean(2, keepdim=True).expand_as(groups).reshape(values.shape)
+
+
+def _sum_sq(shares: Tensor) -> Tensor:
+    """(m, ...) -> (m,)."""
+    return shares.flatten(1).square().sum(1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from adaptive_bench.estimators.base import GradientEstimator, LossFunction, Pass, backward_if_finite
+from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import covered_modules
 from adaptive_bench.estimators.layers import sample_sq_norms
 from adaptive_bench.estimators.moments import Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
+from adaptive_bench.estimators.work import Pass, Work
+from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.streams.base import Batch
 
 
@@ -40,21 +43,21 @@ class PerSample(GradientEstimator):
             raise ValueError(f"fraction={self.fraction!r}: the share of the rows to measure is expected, above 0 and at most 1")
         self.generator = torch.Generator().manual_seed(self.seed)
 
-    def _check_model(self, model: nn.Module) -> None:
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
         covered_modules(model)
 
-    def _measure(self, loss_fn: LossFunction, model: nn.Module, batch: Batch, watch: Stopwatch) -> Pass:
-        samples = len(batch)
+    def _measure(self, work: Work) -> Pass:
+        samples, watch = len(work.batch), work.watch
         with watch.running():
-            modules, rows = covered_modules(model), self._draw(batch)
+            modules, rows = covered_modules(work.model), self._draw(work.batch)
         with _Recorder(modules, samples=samples, rows=rows, watch=watch) as recorder:
-            loss = backward_if_finite(loss_fn(model, batch))
+            loss = work.backward(work.batch)
         if not math.isfinite(loss):
             return Pass(loss=loss, physical_batch=samples, pieces=None)
         recorder.refuse_unseen()
-        # a share of the mean loss's gradient is g_i / B
+        # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
         with watch.running():
-            mean_sq_norm = samples**2 * float(recorder.sq_norms) / (samples if rows is None else len(rows))
+            mean_sq_norm = (samples / work.loss_scale) ** 2 * recorder.mean_sq_share()
         pieces = Pieces(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
         return Pass(loss=loss, physical_batch=samples, pieces=pieces)
 
@@ -74,7 +77,7 @@ class _Recorder:
     """
 
     def __init__(self, modules: Iterable[nn.Module], *, samples: int, rows: Tensor | None, watch: Stopwatch) -> None:
-        self.sq_norms: Tensor | float = 0.0  # over the chosen rows and all parameters
+        self.sq_norms: list[Tensor] = []  # (rows,) of each module
         self._modules, self._samples, self._rows, self._watch = list(modules), samples, rows, watch
         self._inputs: dict[nn.Module, Tensor | None] = {}  # None: used up, so that memory is freed as the pass goes on
         self._handles: list[RemovableHandle] = []
@@ -107,7 +110,11 @@ class _Recorder:
         inputs, self._inputs[module] = self._inputs[module], None
         assert inputs is not None, "one backward pass a recorder"
         with self._watch.running():
-            self.sq_norms = self.sq_norms + sample_sq_norms(module, inputs, gradient, rows=self._rows).sum()
+            self.sq_norms.append(sample_sq_norms(module, inputs, gradient, rows=self._rows))
+
+    def mean_sq_share(self) -> float:
+        """Of the chosen rows, over all parameters."""
+        return float(torch.stack(self.sq_norms).sum(0).mean())
 
     def refuse_unseen(self) -> None:
         """Raises ValueError if a parameter got a gradient although its module was never called."""

@@ -24,6 +24,14 @@ def test_other_models_are_measured_in_chunks(loss_fn, make_batch) -> None:
     assert auto.backward(loss_fn, model, batch, MOMENTS).stats == expected.stats
 
 
+def test_needs_that_only_micro_batches_give(small_mlp, loss_fn, make_batch) -> None:
+    auto, batch, needs = Auto(chunks=3), make_batch(6), MOMENTS | {Stat.HALVES_COSINE, Stat.MICROBATCH_RATIO}
+    auto.check(small_mlp, needs)
+    assert auto.choice == "microbatch: only micro-batches give halves_cosine, microbatch_ratio"
+    expected = MicroBatch(chunks=3).backward(loss_fn, small_mlp, batch, needs)
+    assert auto.backward(loss_fn, small_mlp, batch, needs).stats == expected.stats
+
+
 def test_nothing_is_chosen_where_no_moment_is_asked_for() -> None:
     auto = Auto()
     auto.check(nn.LSTM(3, 3), frozenset({Stat.GRAD_NORM}))

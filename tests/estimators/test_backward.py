@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample
+from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
 from adaptive_bench.schedulers.base import Stat
 
 ESTIMATORS = {
@@ -18,8 +18,9 @@ ESTIMATORS = {
     "exact": lambda: PerSample(fraction=1),
     "microbatch": lambda: MicroBatch(chunks=3),
     "auto": lambda: Auto(fraction=1 / 3),
+    "sheet": lambda: Sheet(microbatches=3),
 }
-ALL = frozenset({Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM})
+ALL = GradientEstimator.provides  # by all of them
 
 
 @pytest.fixture(params=ESTIMATORS)
@@ -27,12 +28,29 @@ def make(request: pytest.FixtureRequest):
     return ESTIMATORS[request.param]
 
 
-@pytest.mark.parametrize("needs", [frozenset(), *({stat} for stat in ALL), ALL])
-def test_exactly_the_needs_are_measured(make, needs, small_mlp, loss_fn, make_batch) -> None:
-    seen = make().backward(loss_fn, small_mlp, make_batch(6), needs)
-    assert set(seen.stats) == needs
-    assert all(math.isfinite(value) for value in seen.stats.values())
-    assert (seen.seconds > 0) == bool(needs)
+def test_exactly_the_needs_are_measured(make, small_mlp, loss_fn, make_batch) -> None:
+    provided = make().provides
+    for needs in (frozenset(), *({stat} for stat in provided), provided):
+        seen = make().backward(loss_fn, small_mlp, make_batch(6), needs)
+        assert set(seen.stats) == needs
+        assert all(math.isfinite(value) for value in seen.stats.values())
+        assert (seen.seconds > 0) == bool(needs)
+
+
+def test_what_is_provided() -> None:
+    assert {
+        Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM,
+        Stat.COMPONENT_VARIANCE, Stat.EPOCH_COMPONENT_VARIANCE, Stat.ENTROPY,
+    } == ALL == PerSample.provides  # fmt: skip
+    ratio = {Stat.MICROBATCH_RATIO, Stat.MICROBATCHES}
+    assert ratio == Sheet.provides - ALL
+    assert {Stat.HALVES_COSINE, Stat.INNER_PRODUCT_VARIANCE} | ratio == MicroBatch.provides - ALL
+    assert Auto.provides == MicroBatch.provides
+
+
+def test_a_need_is_refused_by_a_backward_pass_too(small_mlp, loss_fn, make_batch) -> None:
+    with pytest.raises(ValueError, match="PerSample cannot measure halves_cosine; it provides"):
+        PerSample().backward(loss_fn, small_mlp, make_batch(6), frozenset({Stat.HALVES_COSINE}))
 
 
 def test_gradients_are_set_from_scratch(make, small_mlp, loss_fn, make_batch) -> None:
@@ -60,10 +78,10 @@ def test_a_need_that_is_not_provided_is_refused_with_both_names(small_mlp) -> No
     class Norms(GradientEstimator):
         provides: ClassVar[frozenset[Stat]] = frozenset({Stat.GRAD_NORM})
 
-        def _check_model(self, model):
+        def _check_model(self, model, needs, *, multiple_of):
             raise NotImplementedError
 
-        def _measure(self, loss_fn, model, batch, watch):
+        def _measure(self, work):
             raise NotImplementedError
 
     Norms().check(small_mlp, frozenset({Stat.GRAD_NORM}))

@@ -1,0 +1,58 @@
+"""How sure the model is of its answers, from the forward pass that trains it."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adaptive_bench.estimators.blocks import block_size, wide
+from adaptive_bench.estimators.stopwatch import Stopwatch
+
+
+@dataclass(kw_only=True)
+class Entropy:
+    """Mean of H = -sum_c p_c log p_c over log C, 0 to 1, p being the softmax of the model's outputs (..., C).
+
+    An output of width one is logistic regression: C = 2. A model may give its logits first in a tuple, as language models do that
+    also give their state. The mean is over all positions that went through the model, in however many pieces.
+    """
+
+    watch: Stopwatch
+    _total: Tensor | float = field(default=0.0, init=False)
+    _positions: int = field(default=0, init=False)
+
+    @property
+    def value(self) -> float:
+        """The mean so far; nan if the model was never called."""
+        return float(self._total) / self._positions if self._positions else math.nan
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Take in every forward pass of the model; no hook stays behind."""
+        handle = model.register_forward_hook(self._add)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _add(self, _: nn.Module, __: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        with self.watch.running(), torch.no_grad():
+            logits = output[0] if isinstance(output, tuple) else output
+            logits = logits.detach().reshape(-1, logits.shape[-1])
+            for part in torch.split(logits, block_size(logits)):
+                self._total = self._total + _entropies(part).sum()
+            self._positions += len(logits)
+
+
+def _entropies(logits: Tensor) -> Tensor:
+    """(n, C) -> (n,), in units of log C."""
+    logits = wide(logits)
+    if logits.shape[1] == 1:
+        logits = F.pad(logits, (1, 0))  # the sigmoid is the softmax of (0, logit)
+    entropies: Tensor = torch.special.entr(logits.softmax(1)).sum(1)
+    return entropies / math.log(logits.shape[1])

@@ -1,0 +1,35 @@
+"""A vector that comes in parts, one a parameter: norms and inner products without ever putting the parts together."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from adaptive_bench.estimators.blocks import wide
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+def total_sq_norm(parts: Iterable[Tensor]) -> float:
+    """|v|^2."""
+    norm = float(nn.utils.get_total_norm([wide(part) for part in parts]))
+    return norm * norm  # infinite where norm**2 would raise OverflowError
+
+
+def total(parts: Iterable[Tensor]) -> float:
+    """The sum of the components of v."""
+    sums = [wide(part).sum() for part in parts]
+    return float(torch.stack(sums).sum()) if sums else 0.0
+
+
+def inner_product(v: Mapping[Name, Tensor], w: Mapping[Name, Tensor]) -> float:
+    """<v, w>; a part that one of the two lacks is zero."""
+    return total(wide(v[name]) * wide(w[name]) for name in v.keys() & w.keys())
+
+
+def cosine(v: Mapping[Name, Tensor], w: Mapping[Name, Tensor]) -> float:
+    """<v, w> / (|v| |w|); nan where one of the two is zero."""
+    length = math.sqrt(total_sq_norm(v.values())) * math.sqrt(total_sq_norm(w.values()))
+    return min(1.0, max(-1.0, inner_product(v, w) / length)) if length > 0 else math.nan
