@@ -14,10 +14,12 @@ from adaptive_bench.schedulers import SizeScheduler
 
 
 def show(conf: Path) -> None:
-    """Print every option of every slot with the first line of what it stands for; of schedulers, needs and source too."""
+    """Print every option of every slot with the first line of what it stands for; of schedulers also what they need from a
+    step, whether they can drive the block size, and their source.
+    """
     console = Console(width=None if Console().is_terminal else 200)
     for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
-        columns = ("needs", "source") if folder.name == "scheduler" else ()
+        columns = ("needs", "blocks", "source") if folder.name == "scheduler" else ()
         table = Table("option", "what", *columns, "settings", title=folder.name, title_justify="left", expand=True)
         for file in sorted(folder.glob("*.yaml")):
             table.add_row(file.stem, *map(escape, describe(file)))
@@ -25,7 +27,7 @@ def show(conf: Path) -> None:
 
 
 def describe(file: Path) -> list[str]:
-    """One line on what the option does, of a scheduler its needs and source, and its settings with their values."""
+    """A row of the table: one line on what the option does, of a scheduler three more, and its settings with their values."""
     settings = cast(DictConfig, OmegaConf.load(file))
     first = file.read_text().splitlines()[0]
     if "_target_" not in settings:  # an arm or a sweep says in its second line what it is
@@ -37,14 +39,16 @@ def describe(file: Path) -> list[str]:
     lines = (inspect.getdoc(target) or "").splitlines()
     plain = cast(dict[str, Any], OmegaConf.to_container(settings))  # interpolations stay as they are written
     shown = " ".join(f"{key}={value}" for key, value in plain.items() if not key.startswith("_"))
-    more = [needs(target), source(target)] if isinstance(target, type) and issubclass(target, SizeScheduler) else []
+    more: list[str] = []
+    if isinstance(target, type) and issubclass(target, SizeScheduler):
+        more = [needs(target), "no" if target.not_for_blocks else "yes", source(target)]
     return [lines[0] if lines else "", *more, shown]
 
 
 def needs(scheduler: type[SizeScheduler]) -> str:
     """The statistics that the scheduler reads at its defaults."""
     defaults = object.__new__(scheduler)  # not constructed: some have settings without a default that makes sense
-    return " ".join(sorted(defaults.needs))
+    return " ".join(sorted(defaults.needs)) or "nothing"
 
 
 def source(scheduler: type[SizeScheduler]) -> str:

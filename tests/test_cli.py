@@ -74,6 +74,22 @@ BAD = [
     (["lr_schedule=cosine", "lr_schedule.final=nan"], ["lr_schedule.final=nan"]),
     (["optimizer.weight_decay=inf"], ["optimizer.weight_decay=inf"]),
     (["dataset.std=[nan]"], ["dataset.std=[nan]"]),
+    (["scheduler=gns", "scheduler.kappa=0"], ["scheduler.kappa=0", "above 0"]),
+    (["scheduler=confidence", "scheduler.low=0.8"], ["scheduler.low=0.8", "high=0.7"]),
+    (["scheduler=deba", "scheduler.up=0.3"], ["scheduler.up=0.3", "down=0.45", "out of order"]),
+    (["scheduler=deba", "scheduler.weights={variance:0.5,norm_variation:0.2,loss_variation:0.2}"], ["scheduler.weights", "sum to 1"]),
+    (["scheduler=divebatch", "estimator=sheet", "estimator.microbatches=3", "model.norm=group"],
+     ["micro-batches", "batch_size.multiple_of to 3"]),
+    (["scheduler=simigrad", "estimator=per_sample"], ["PerSample cannot measure halves_cosine"]),
+    (["scheduler=replay"], ["scheduler.trace=???", "digest"]),
+    (["scheduler=shuffled", "scheduler.trace=nowhere"], ["scheduler.trace=nowhere", "no such file"]),
+    (["scheduler=replay", f"scheduler.trace={__file__}"], ["scheduler.trace", "test_cli.py"]),
+    (["scheduler=deba", "scheduler.calibration=nowhere.yaml"], ["scheduler.calibration=nowhere.yaml"]),
+    (["dataset=markov_text", "model=lstm_small", "scheduler@block_scheduler=gns"], ["block_scheduler=GradientNoiseScale", "positions of a row"]),
+    (["dataset=markov_text", "model=lstm_small", "order=curriculum"], ["order", "curriculum"]),
+    (["momentum_half_life=0"], ["momentum_half_life=0"]),
+    (["batch_size.cooldown=-1"], ["batch_size.cooldown=-1"]),
+    (["order=curriculum", "order.span=0"], ["order.span=0"]),
     (["model.norm=layer"], ["model.norm='layer'", "batch, group, none"]),
 ]  # fmt: skip
 
@@ -239,6 +255,20 @@ def test_list_shows_every_option_of_every_slot(cli):
             line for line in out.splitlines() if line.split() and line.strip("│ ").split(" ")[0] == file.stem and "│" in line
         ][:1]
         assert len(line.strip("│ ").split("│")[1].split()) >= 2, file
+
+
+def test_list_shows_of_every_scheduler_what_it_is_what_it_needs_and_where_it_is_from():
+    from adaptive_bench.__main__ import conf
+    from adaptive_bench.options import describe
+
+    rows = {file.stem: describe(file) for file in (conf() / "scheduler").glob("*.yaml")}
+    for name, (what, needs, blocks, source, _) in rows.items():
+        assert len(what.split()) >= 3, name
+        assert needs
+        assert blocks in ("yes", "no")
+        assert len(source) > 5, name
+    assert rows["gns"][1:4] == ["grad_sq_norm grad_variance", "no", rows["gns"][3]]
+    assert rows["linear"][1:4] == ["nothing", "yes", "lab sheet, strategy 1"]
 
 
 def test_help_comes_at_once(tmp_path):

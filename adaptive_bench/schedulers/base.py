@@ -25,7 +25,7 @@ class Stat(StrEnum):
     EPOCH_GRAD_SQ_NORM = "epoch_grad_sq_norm"  # |sum of g_i|^2 over all samples measured since the epoch began
     COMPONENT_VARIANCE = "component_variance"  # spread of the d components of g: |g|^2 / d - (mean component)^2
     EPOCH_COMPONENT_VARIANCE = "epoch_component_variance"  # the same of the sum of g_i since the epoch began
-    MICROBATCH_RATIO = "microbatch_ratio"  # (1/k) sum_j |h_j - g|^2 / |g|^2, equal micro-batches; never above k - 1
+    MICROBATCH_RATIO = "microbatch_ratio"  # (1/k) sum_j |h_j - g|^2 / |g|^2, equal micro-batches; k - 1 if all is noise
     MICROBATCHES = "microbatches"  # k behind that ratio
     HALVES_COSINE = "halves_cosine"  # cosine of the angle between the mean gradients of the batch's two halves
     INNER_PRODUCT_VARIANCE = "inner_product_variance"  # variance over samples of the inner product of g_i with g

@@ -12,7 +12,7 @@ NOT_FOR_BLOCKS = "gradient diversity says how many samples to average, not how l
 
 @dataclass(kw_only=True)
 class DiveBatch(SizeScheduler):
-    """B <- max(B, delta * n * diversity), diversity = sum_i |g_i|^2 / |sum_i g_i|^2, n the samples of an epoch.
+    """B <- max(B, delta * n * diversity), diversity = sum_i |g_i|^2 / |sum_i g_i|^2, n the rows of an epoch.
 
     `variant=accumulated`: both sums run over the last epoch before a resize, at the weights as they move, as in the authors'
     code. `variant=moments`: n * diversity = 1 + B_simple at fixed weights, from averaged unbiased moments (half-life in samples,
@@ -73,20 +73,21 @@ class DiveBatch(SizeScheduler):
         if self.variant == "moments":
             self.noise.add(seen, half_life=self.half_life)
         elif seen.stats:
-            self.sum_of_sq_norms += seen.shape.samples * seen.stats[Stat.SAMPLE_SQ_NORMS]
+            self.sum_of_sq_norms += seen.shape.batch * seen.stats[Stat.SAMPLE_SQ_NORMS]
             self.sq_norm_of_sum = seen.stats[Stat.EPOCH_GRAD_SQ_NORM]
         if seen.crossed(resize_interval(seen.progress, self.interval) * epoch_samples) and self._known():
-            self.diversity = self._diversity(epoch_samples)
-            self.size = resized(self.size, self.delta * epoch_samples * self.diversity, monotone=self.monotone)
+            rows = epoch_rows(seen)
+            self.diversity = self._diversity(rows)
+            self.size = resized(self.size, self.delta * rows * self.diversity, monotone=self.monotone)
         if seen.crossed(epoch_samples):
             self.sum_of_sq_norms = self.sq_norm_of_sum = 0.0
 
     def _known(self) -> bool:
         return self.noise.trusted(self.max_relative_error) if self.variant == "moments" else self.sum_of_sq_norms > 0
 
-    def _diversity(self, epoch_samples: int) -> float:
+    def _diversity(self, rows: float) -> float:
         if self.variant == "moments":
-            return (1 + self.noise.value) / epoch_samples
+            return (1 + self.noise.value) / rows
         usable = 0 < self.sq_norm_of_sum < math.inf and self.sum_of_sq_norms < math.inf
         return self.sum_of_sq_norms / self.sq_norm_of_sum if usable else math.inf
 
@@ -107,6 +108,11 @@ def check(delta: float, interval: int | None) -> None:
 def resize_interval(progress: Progress, interval: int | None) -> int:
     """Epochs between resizes."""
     return max(1, round(progress.epochs / 10)) if interval is None else interval
+
+
+def epoch_rows(seen: Observation) -> float:
+    """n: an image is a row; a text's rows, which are what has a gradient g_i, are as many positions long as the block."""
+    return seen.progress.epoch_samples / seen.shape.block
 
 
 def resized(size: float, wish: float, *, monotone: bool) -> float:

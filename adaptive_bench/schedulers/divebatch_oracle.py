@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
-from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, resize_interval, resized
+from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, epoch_rows, resize_interval, resized
 from adaptive_bench.size import Progress
 
 
 @dataclass(kw_only=True)
 class DiveBatchOracle(SizeScheduler):
-    """B <- max(B, delta * n * diversity), with the diversity of all n training samples at the weights of an epoch's end.
+    """B <- max(B, delta * n * diversity), with the diversity of all n rows of the training set at the weights of an epoch's end.
 
     The pass over the training set is charged to the method. It is exact where the estimator is: take `estimator=per_sample
     estimator.fraction=1`; a sampled or micro-batch estimator gives an estimate over all n. `interval` and `monotone` are
@@ -47,7 +47,7 @@ class DiveBatchOracle(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         if Stat.DIVERSITY in seen.stats:
             self.diversity = seen.stats[Stat.DIVERSITY]
-            self.size = resized(self.size, self.delta * seen.progress.epoch_samples * self.diversity, monotone=self.monotone)
+            self.size = resized(self.size, self.delta * epoch_rows(seen) * self.diversity, monotone=self.monotone)
 
     def propose(self, progress: Progress) -> float:
         return self.size

@@ -17,9 +17,9 @@ class GradientNoiseScale(SizeScheduler):
     divides then. An averaged |G|^2 that is not above 0 asks for the maximum. `max_relative_error` holds the size while the
     relative standard error of B_simple is above it.
 
-    `estimator=sheet` is strategy 6 of the lab sheet: R = (1/k) sum_j |h_j - g|^2 / |g|^2 over k equal micro-batches. R can never
-    exceed k - 1 and depends on the batch it is taken on; B_simple = B R / (k - 1 - R) is what follows from its average, which
-    starts anew at every change of the size. It needs `estimator=sheet` (or microbatch) on the other side too.
+    `estimator=sheet` is strategy 6 of the lab sheet: R = (1/k) sum_j |h_j - g|^2 / |g|^2 over k equal micro-batches. R cannot
+    exceed k - 1 in expectation, however much noise there is, and depends on the batch it is taken on; B_simple =
+    B R / (k - 1 - R) is what follows from its average, which starts anew at every change of the size. It needs `estimator=sheet` (or microbatch) on the other side too.
 
     `monotone` never shrinks. Growth by at most 2 once an epoch is our default; McCandlish et al. describe no online controller.
 
@@ -52,7 +52,7 @@ class GradientNoiseScale(SizeScheduler):
                 raise ValueError(f"max_relative_error={self.max_relative_error}: the sheet's ratio has none; take estimator=pair")
         if self.estimator == "sheet":
             warnings.warn(
-                "scheduler.estimator=sheet: the ratio of k micro-batches never exceeds k - 1, whatever the noise; it is "
+                "scheduler.estimator=sheet: the ratio of k micro-batches cannot exceed k - 1, whatever the noise; it is "
                 "converted to B_simple = B R / (k - 1 - R)",
                 stacklevel=2,
             )

@@ -33,7 +33,8 @@ class Stability(Stateful):
     grad_source: str = "last_batch"
     window: int = 15  # epochs
     samples: int = field(default=0, init=False)  # of this epoch so far
-    loss: float = field(default=0.0, init=False)  # the sum over them
+    rows: int = field(default=0, init=False)  # of this epoch so far; of a text they are longer than a sample
+    loss: float = field(default=0.0, init=False)  # the sum over the samples
     last_norm: float | None = field(default=None, init=False)
     last_loss: float | None = field(default=None, init=False)
     latest: dict[str, float] = field(default_factory=dict, init=False)  # the signals of the last finished epoch
@@ -53,6 +54,7 @@ class Stability(Stateful):
     def observe(self, seen: Observation) -> None:
         """Take in a step; behind the last one of an epoch there are new signals."""
         self.samples += seen.shape.samples
+        self.rows += seen.shape.batch
         self.loss += seen.loss * seen.shape.samples
         if not seen.crossed(seen.progress.epoch_samples):
             return
@@ -63,7 +65,7 @@ class Stability(Stateful):
         for name, value in self.latest.items():
             remember(self.history[name], value, window=self.window)
         self.last_norm, self.last_loss = (value if math.isfinite(value) else None for value in (norm, loss))
-        self.samples, self.loss = 0, 0.0
+        self.samples, self.rows, self.loss = 0, 0, 0.0
 
     def _gradient(self, seen: Observation) -> tuple[float, float]:
         """Component variance and norm of the gradient that stands for the epoch; nan where it was not measured."""
@@ -71,9 +73,9 @@ class Stability(Stateful):
             return math.nan, math.nan
         if self.grad_source == "last_batch":
             return seen.stats[Stat.COMPONENT_VARIANCE], seen.stats[Stat.GRAD_NORM]
-        # both are of a sum over the epoch's samples
-        norm = math.sqrt(seen.stats[Stat.EPOCH_GRAD_SQ_NORM]) / self.samples
-        return seen.stats[Stat.EPOCH_COMPONENT_VARIANCE] / self.samples**2, norm
+        # both are of a sum over the epoch's rows
+        norm = math.sqrt(seen.stats[Stat.EPOCH_GRAD_SQ_NORM]) / self.rows
+        return seen.stats[Stat.EPOCH_COMPONENT_VARIANCE] / self.rows**2, norm
 
     @property
     def complete(self) -> bool:

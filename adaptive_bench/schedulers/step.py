@@ -21,6 +21,7 @@ class Step(SizeScheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.milestones, self.sizes = tuple(self.milestones), tuple(self.sizes)  # a configuration's own lists are slow to read
         if len(self.milestones) != len(self.sizes) or not self.sizes:
             raise ValueError(
                 f"milestones={list(self.milestones)} and sizes={list(self.sizes)}: "
@@ -37,5 +38,5 @@ class Step(SizeScheduler):
         return all(later >= earlier for earlier, later in pairwise(path))
 
     def propose(self, progress: Progress) -> float:
-        passed = bisect_right(list(self.milestones), progress.epoch + 1e-9)  # allowance as in Progress.completed
+        passed = bisect_right(self.milestones, progress.epoch + 1e-9)  # allowance as in Progress.completed
         return self.sizes[passed - 1] if passed else self.initial

@@ -34,7 +34,7 @@ def make(recorded):
         if "trace" in list(cfg.scheduler):
             changed["trace"] = str(recorded)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*never exceeds k - 1")
+            warnings.filterwarnings("ignore", message=".*cannot exceed k - 1")
             return instantiate(cfg.scheduler, **changed)
 
     return made

@@ -65,7 +65,7 @@ def sheet(ratio):
     return {Stat.MICROBATCH_RATIO: ratio, Stat.MICROBATCHES: 4}
 
 
-@pytest.mark.filterwarnings("ignore:.*never exceeds k - 1")
+@pytest.mark.filterwarnings("ignore:.*cannot exceed k - 1")
 def test_the_sheets_ratio_is_converted():
     assert noise_scale_of_sheet(1.5, batch=100, microbatches=4) == 100  # 100 * 1.5 / (4 - 1 - 1.5)
     assert noise_scale_of_sheet(3.0, batch=100, microbatches=4) == math.inf
@@ -79,7 +79,7 @@ def test_the_sheets_ratio_is_converted():
 
 
 def test_the_sheet_comes_with_a_warning():
-    with pytest.warns(UserWarning, match="never exceeds k - 1"):
+    with pytest.warns(UserWarning, match="cannot exceed k - 1"):
         GradientNoiseScale(estimator="sheet")
 
 

@@ -9,6 +9,7 @@ from adaptive_bench.schedulers import (
     BatchShape,
     Cyclical,
     DiveBatch,
+    DiveBatchOracle,
     Exponential,
     Fixed,
     Linear,
@@ -123,6 +124,46 @@ def test_divebatch_counts_a_batch_that_crosses_the_border_in_the_epoch_it_began_
     assert scheduler.sum_of_sq_norms == 0
 
 
+def test_divebatch_counts_rows_of_a_text():
+    scheduler = DiveBatch(initial=10, delta=1)
+    stats = {Stat.SAMPLE_SQ_NORMS: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2000.0}
+    shape = BatchShape(100, 10)  # an epoch of 1,000 tokens is 100 rows: diversity 100 * 2 / 2000, n = 100
+    scheduler.observe(Observation(progress=Progress(1000, 9000, 1000), shape=shape, lr=0.1, loss=1.0, stats=stats))
+    assert scheduler.diversity == pytest.approx(0.1)
+    assert scheduler.propose(Progress(1000, 9000, 1000)) == pytest.approx(10)
+
+
+def moments(samples: int, sq_norm: float, variance: float) -> Observation:
+    stats = {Stat.GRAD_SQ_NORM: sq_norm, Stat.GRAD_VARIANCE: variance}
+    return Observation(progress=Progress(samples, 9000, 1000), shape=BatchShape(100), lr=0.1, loss=1.0, stats=stats)
+
+
+def test_divebatch_from_moments_is_delta_times_one_plus_the_noise_scale():
+    scheduler = DiveBatch(initial=10, delta=0.5, variant="moments", interval=2, half_life=0)
+    for samples, wish in [(900, 10), (1000, 10), (1900, 10), (2000, 150.5), (2100, 150.5)]:
+        scheduler.observe(moments(samples, 2.0, 600.0))
+        assert scheduler.propose(Progress(samples, 9000, 1000)) == pytest.approx(wish)
+    assert scheduler.diversity == pytest.approx(301 / 1000)
+
+
+def test_divebatch_from_moments_waits_until_they_are_known():
+    scheduler = DiveBatch(initial=10, variant="moments", interval=1, max_relative_error=0.01)
+    for samples, variance in [(900, 1.0), (1000, 900.0)]:
+        scheduler.observe(moments(samples, 2.0, variance))
+    assert scheduler.propose(Progress(1000, 9000, 1000)) == 10
+
+
+def test_the_oracle_resizes_where_it_was_shown_the_diversity():
+    scheduler = DiveBatchOracle(initial=10, delta=0.1, interval=2)
+    border = Progress(1990, 9000, 1000)
+    assert scheduler.measures(border, 20)
+    assert not scheduler.measures(Progress(990, 9000, 1000), 20)
+    assert not scheduler.measures(Progress(7990, 8000, 1000), 10)  # nothing comes behind it
+    seen = Observation(progress=Progress(2010, 9000, 1000), shape=BatchShape(20), lr=0.1, loss=1.0, stats={Stat.DIVERSITY: 2.1})
+    scheduler.observe(seen)
+    assert scheduler.propose(Progress(2010, 9000, 1000)) == pytest.approx(210)
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "says"),
     [
@@ -139,6 +180,9 @@ def test_divebatch_counts_a_batch_that_crosses_the_border_in_the_epoch_it_began_
         (AdaBatch, {"interval": -1}, "interval=-1"),
         (DiveBatch, {"delta": 0}, "delta=0"),
         (DiveBatch, {"interval": 0.5}, "interval=0.5"),
+        (DiveBatch, {"variant": "moment"}, "accumulated or moments"),
+        (DiveBatch, {"measure_every": 100}, "adds up every step"),
+        (DiveBatchOracle, {"delta": -1}, "delta=-1"),
     ],
 )
 def test_impossible_settings_are_refused(kind, settings, says):
