@@ -95,7 +95,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     command = commands.add_parser("calibrate", help=COMMANDS["calibrate"], description=COMMANDS["calibrate"])
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="model=..., dataset=..., epochs=... as for train")
     command.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/calibrations/MODEL-DATASET.yaml"
+        "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/calibrations/MODEL-DATASET-BATCH.yaml"
     )
     command.set_defaults(run=calibrate)
     commands.add_parser("list", help=COMMANDS["list"], description=COMMANDS["list"]).set_defaults(run=list_options)

@@ -25,8 +25,9 @@ def warm_up(model: nn.Module, task: Task, estimator: GradientEstimator, *, shape
             estimator.backward(task.loss, model, batch, wanted)
 
 
-def diversity(model: nn.Module, task: Task, estimator: GradientEstimator, *, shape: BatchShape) -> float:
-    """sum_i |g_i|^2 / |sum_i g_i|^2 over an epoch at the weights as they stand (Yin et al. 2018, arXiv 1706.05699).
+def diversity_bound(model: nn.Module, task: Task, estimator: GradientEstimator, *, shape: BatchShape) -> float:
+    """n sum_i |g_i|^2 / |sum_i g_i|^2 over the n rows of an epoch, at fixed weights: the bound B_S(w) of Yin et al. 2018
+    (arXiv 1706.05699).
 
     One pass over the epoch that the stream is in, with its augmentation, in batches of `shape`. Exact as far as the estimator
     is: with `estimator=per_sample estimator.fraction=1` every sample counts. Infinite where the gradients add up to nothing.
@@ -35,15 +36,16 @@ def diversity(model: nn.Module, task: Task, estimator: GradientEstimator, *, sha
         task.train.restart_epoch()
         estimator.start_epoch()
         needs = frozenset({Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM})
-        left, sum_of_sq_norms, sq_norm_of_sum = task.train.epoch_samples, 0.0, 0.0
+        left, rows, sum_of_sq_norms, sq_norm_of_sum = task.train.epoch_samples, 0, 0.0, 0.0
         while left:
             batch = task.train.take(shape.within(left))
             stats = estimator.backward(task.loss, model, batch, needs).stats
             left -= batch.shape.samples
             if stats:
+                rows += len(batch)
                 sum_of_sq_norms += len(batch) * stats[Stat.SAMPLE_SQ_NORMS]
                 sq_norm_of_sum = stats[Stat.EPOCH_GRAD_SQ_NORM]
-    return sum_of_sq_norms / sq_norm_of_sum if sq_norm_of_sum > 0 else float("inf")
+    return rows * sum_of_sq_norms / sq_norm_of_sum if sq_norm_of_sum > 0 else float("inf")
 
 
 @contextmanager

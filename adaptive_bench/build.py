@@ -180,10 +180,12 @@ def named(slot: str, error: Exception) -> ValueError:
 def _slot(cfg: DictConfig, scheduler: str, size: str, *, largest: int) -> Slot:
     """A scheduler and its range. The maximum is cut to what the data set has; a minimum above that is refused."""
     rule: SizeScheduler = make(cfg, scheduler)
-    if largest == 1 and not isinstance(rule, Fixed):
+    if size == "block_size" and largest == 1 and not isinstance(rule, Fixed):
         raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
     if size == "block_size" and rule.not_for_blocks:
         raise ValueError(f"{scheduler}={type(rule).__name__}: {rule.not_for_blocks}; let it drive the batch size (scheduler=...)")
+    if "column" in cfg[scheduler] and cfg[scheduler].column != size:
+        raise ValueError(f"{scheduler}.column={cfg[scheduler].column}: this slot sets the {size}; set {scheduler}.column={size}")
     wanted: dict[str, Any] = OmegaConf.to_container(cfg[size])  # type: ignore[assignment]
     if wanted["minimum"] is None:
         wanted["minimum"] = min(rule.minimum, largest)

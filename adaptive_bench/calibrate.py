@@ -28,21 +28,23 @@ TITLE = "# made by `adaptive-bench calibrate`; for scheduler.calibration of deba
 def calibrate(overrides: Sequence[str], *, conf: Path, output: Path | None = None) -> Path:
     """Train the run that the overrides describe, at a fixed batch size, and write what it shows; returns the file.
 
-    The run is one like any other in the results folder: it is trained once, and its cost, which has to be charged to the
+    The run is one like any other, in RESULTS/calibrations: it is trained once, and its cost, which has to be charged to the
     method, stands in the file. Raises ValueError.
     """
     try:
         cfg = _composed(overrides, conf=conf)
         planned = plan(cfg, cast(DictConfig, HydraConfig.get()))
-        name = f"{planned.choices['model']}-{planned.choices['dataset']}.yaml"
-        output = planned.results / "calibrations" / name if output is None else output
+        if planned.choices["block_scheduler"] != "fixed":
+            raise ValueError(f"block_scheduler={planned.choices['block_scheduler']}: a calibration has fixed sizes; leave it out")
+        name = f"{planned.choices['model']}-{planned.choices['dataset']}-{cfg.scheduler.initial}.yaml"
+        output = planned.results / name if output is None else output
         _check(cfg, output)
         train(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(" ".join(str(error).split())) from error
     record, trace = _finished(planned)
     content = {
-        "architecture": cfg.model._target_,
+        "architecture": OmegaConf.to_container(cfg.model, resolve=True),
         "grad_source": cfg.scheduler.grad_source,
         **learned(signals(trace, window=cfg.scheduler.window)),
         "dataset": planned.choices["dataset"],
@@ -60,7 +62,10 @@ def calibrate(overrides: Sequence[str], *, conf: Path, output: Path | None = Non
 
 
 def _composed(overrides: Sequence[str], *, conf: Path) -> DictConfig:
-    """The configuration of the run, and Hydra told about it, as inside `adaptive-bench train`."""
+    """The configuration of the run, and Hydra told about it, as inside `adaptive-bench train`.
+
+    It has a results folder of its own inside the one that is named: it is no arm of a comparison.
+    """
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         if override.package is None and override.key_or_group in ("scheduler", "arm", "sweep"):
             raise ValueError(f"{override.input_line}: a calibration is one run of deba at a fixed size; leave it out")
@@ -68,6 +73,7 @@ def _composed(overrides: Sequence[str], *, conf: Path) -> DictConfig:
     fixed = ["scheduler.calibration=null", "scheduler.cooldown=${epochs}", "batch_size.cooldown=null"]
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("config", ["scheduler=deba", *overrides, *fixed], return_hydra_config=True)
+    cfg.results = str(Path(cfg.results) / "calibrations")
     HydraConfig.instance().set_config(cfg)
     return cfg
 

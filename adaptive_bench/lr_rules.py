@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
-from adaptive_bench.schedulers.base import Observation, Stat, whole_number
+from adaptive_bench.schedulers.base import Observation, Stat, due, whole_number
 from adaptive_bench.size import Progress
 from adaptive_bench.state import Stateful
 
@@ -81,6 +81,8 @@ class Seesaw(LrRule):
 class AdaScale(LrRule):
     """r = (phi + 1) / (phi / ratio + 1), phi = B_simple / first batch: the gain of AdaScale (Johnson et al. 2020, ICML).
 
+    Both are in samples, as the ratio is; of a text, where B_simple comes in rows, a row is as many samples as the block.
+
     r is 1 where there is no noise and the ratio where there is nothing else. The moments behind B_simple are averaged with a
     half-life in samples (None: an epoch). The paper also lets its schedule advance by r a step; here schedules are functions
     of samples for every rule, which is the budget that the arms of a table share.
@@ -89,7 +91,8 @@ class AdaScale(LrRule):
     half_life: float | None = None  # samples; None: an epoch
     measure_every: int = 0  # samples between two measured steps; 0: every step
     noise: NoiseScale = field(default_factory=NoiseScale, init=False)
-    first: int = field(default=0, init=False)  # rows of the first batch
+    first: int = field(default=0, init=False)  # samples of the first batch
+    block: int = field(default=1, init=False)  # samples a row, of the last whole step
 
     def __post_init__(self) -> None:
         half_life_in_samples(self.half_life)
@@ -100,10 +103,12 @@ class AdaScale(LrRule):
         return NOISE
 
     def measures(self, progress: Progress, samples: int) -> bool:
-        return not self.measure_every or -progress.samples % self.measure_every < samples
+        return due(self.measure_every, progress, samples)
 
     def observe(self, seen: Observation) -> None:
-        self.first = self.first or seen.shape.batch
+        self.first = self.first or seen.shape.samples
+        if seen.whole:
+            self.block = seen.shape.block
         self.noise.add(seen, half_life=self.half_life)
 
     def factor(self, ratio: float) -> float:
@@ -112,5 +117,5 @@ class AdaScale(LrRule):
             return 1.0
         if math.isinf(noise_scale):
             return ratio
-        phi = noise_scale / self.first
+        phi = noise_scale * self.block / self.first
         return (phi + 1) / (phi / ratio + 1)

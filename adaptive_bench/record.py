@@ -20,7 +20,7 @@ OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "data
 # the columns of a trace, before those of the statistics; a run that diverges at once has no row to take them from
 TRACE = (
     *("step", "samples", "epoch", "seconds_train", "seconds_measure", "seconds_evaluate", "lr", "loss"),
-    *("batch_size", "batch_size_wished", "physical_batch", "block_size"),
+    *("batch_size", "batch_size_wished", "physical_batch", "block_size", "batch_size_granted", "block_size_granted"),
 )
 
 

@@ -20,7 +20,7 @@ from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.size import BatchShape, Progress
 from adaptive_bench.slot import Slot
 
-SURVEYED = frozenset({Stat.DIVERSITY})  # measured by a pass over the data, not on the backward pass of a step
+SURVEYED = frozenset({Stat.DIVERSITY_BOUND})  # measured by a pass over the data, not on the backward pass of a step
 
 
 class Diverged(RuntimeError):
@@ -90,7 +90,8 @@ class Trainer:
             (batch, wish), (block, _) = (slot.advance(progress) for slot in self.slots.values())
             reasons = {f"{name}_{key}": why for name, slot in self.slots.items() for key, why in slot.signals(progress).items()}
         with self.clock.running("train"):
-            rows = self.task.train.take(BatchShape(batch, block).within(self.budget - self.samples))
+            granted = BatchShape(batch, block)
+            rows = self.task.train.take(granted.within(self.budget - self.samples))
             shape = rows.shape  # a text may have had less left
             needs = [part.needs(progress, shape.samples) for part in self.listeners]
             asked = frozenset[Stat]().union(*needs)
@@ -102,13 +103,14 @@ class Trainer:
         self.clock.move(seen.seconds, source="train", to="measure")
         seconds = self.clock.seconds["train"] - trained
         self.samples += shape.samples
-        stats = {**seen.stats, **self._survey(asked, shape)}
-        row = {"lr": lr, "loss": seen.loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
+        stats, loss = {**seen.stats, **self._survey(asked, granted)}, self.task.sample_loss(seen.loss, shape)
+        row = {"lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
         row |= {"physical_batch": seen.physical_batch, "block_size": shape.block}
+        row |= {"batch_size_granted": batch, "block_size_granted": block}
         row |= {str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)} | reasons
         self._record("step", self.steps, row)
         after = Observation(
-            progress=self.progress, shape=shape, lr=lr, loss=seen.loss, stats=stats, seconds=seconds,
+            progress=self.progress, shape=shape, lr=lr, loss=loss, stats=stats, seconds=seconds, whole=shape == granted,
             evaluation=self._score() if self._crossed(self.evaluate_every, progress.samples) else None,
         )  # fmt: skip
         with self.clock.running("measure"):
@@ -119,10 +121,10 @@ class Trainer:
 
     def _survey(self, asked: frozenset[Stat], shape: BatchShape) -> dict[Stat, float]:
         """The statistics that take a pass over the data, at the weights as they now are."""
-        if Stat.DIVERSITY not in asked:
+        if Stat.DIVERSITY_BOUND not in asked:
             return {}
         with self.clock.running("measure"):
-            return {Stat.DIVERSITY: aside.diversity(self.model, self.task, self.estimator, shape=shape)}
+            return {Stat.DIVERSITY_BOUND: aside.diversity_bound(self.model, self.task, self.estimator, shape=shape)}
 
     def _score(self) -> float:
         """The validation metric, turned so that higher is better."""

@@ -31,7 +31,14 @@ def recorded(folder: Path) -> Path:
     """The trace of a run that grew, for the schedulers that replay one."""
     sizes = pd.Series([32] * 1000 + [64] * 1000 + [256] * 800)
     path = folder / "trace.parquet"
-    pd.DataFrame({"batch_size": sizes, "block_size": 1, "samples": sizes.cumsum()}).to_parquet(path)
+    steps = {
+        "batch_size": sizes,
+        "block_size": 1,
+        "batch_size_granted": sizes,
+        "block_size_granted": 1,
+        "samples": sizes.cumsum(),
+    }
+    pd.DataFrame(steps).to_parquet(path)
     return path
 
 

@@ -1,5 +1,6 @@
 """Shared by all tests: small configurations, composed as the command line composes them."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from adaptive_bench.__main__ import conf
+from adaptive_bench.__main__ import conf, main
 from adaptive_bench.run import train
 
 torch.set_num_threads(1)
@@ -35,12 +36,41 @@ def composed(*overrides: str) -> DictConfig:
     return cfg
 
 
+@pytest.fixture
+def cli(tmp_path, capsys, monkeypatch):
+    """Run `adaptive-bench` in this process: exit code, output, error output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(list(arguments))
+        except SystemExit as stop:
+            if isinstance(stop.code, str):
+                print(stop.code, file=sys.stderr)
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except RuntimeError as fault:  # not the user's: main lets it through, with its traceback
+            print(fault, file=sys.stderr)
+            code = 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trace of a run of three sizes, for the schedulers that replay one."""
     path = tmp_path_factory.mktemp("recorded") / "trace.parquet"
     sizes = pd.Series([32] * 10 + [16] * 10 + [64] * 10)
-    pd.DataFrame({"batch_size": sizes, "block_size": 1, "samples": sizes.cumsum()}).to_parquet(path)
+    steps = {
+        "batch_size": sizes,
+        "block_size": 1,
+        "batch_size_granted": sizes,
+        "block_size_granted": 1,
+        "samples": sizes.cumsum(),
+    }
+    pd.DataFrame(steps).to_parquet(path)
     return path
 
 

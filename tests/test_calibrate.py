@@ -86,20 +86,21 @@ def calibrated(tmp_path):
 
 def test_a_calibration_from_the_command_to_the_run_that_uses_it(calibrated, tmp_path, trained):
     path = calibrated("epochs=8", "scheduler.initial=16")
-    assert path == tmp_path / "calibrations" / "mlp-digits.yaml"
+    assert path == tmp_path / "calibrations" / "mlp-digits-16.yaml"
     known = OmegaConf.load(path)
-    assert (known.architecture, known.dataset, known.batch_size, known.epochs) == ("adaptive_bench.models.mlp", "digits", 16, 8)
+    assert known.architecture == {"_target_": "adaptive_bench.models.mlp", "hidden": [64, 64]}
+    assert (known.dataset, known.batch_size, known.epochs) == ("digits", 16, 8)
     assert sum(known.weights.values()) == pytest.approx(1)
     assert known.cost.samples == 1600
     assert 0 < known.cost.seconds < 100
-    trace = pd.read_parquet(tmp_path / "runs" / known.run / "trace.parquet")
+    trace = pd.read_parquet(tmp_path / "calibrations" / "runs" / known.run / "trace.parquet")
     assert set(trace["batch_size"]) == {16}  # fixed: 100 steps of 16 are 1,600 samples
 
     # the record of the run stands; the file comes again from it
-    stamp = (tmp_path / "runs" / known.run / "record.parquet").stat().st_mtime_ns
+    stamp = (tmp_path / "calibrations" / "runs" / known.run / "record.parquet").stat().st_mtime_ns
     again = calibrated("epochs=8", "scheduler.initial=16", output=tmp_path / "deep" / "again.yaml")
     assert again.read_text() == path.read_text()
-    assert (tmp_path / "runs" / known.run / "record.parquet").stat().st_mtime_ns == stamp
+    assert (tmp_path / "calibrations" / "runs" / known.run / "record.parquet").stat().st_mtime_ns == stamp
 
     for scheduler in ("deba", "deba_flags"):
         run = ("model=mlp", f"scheduler={scheduler}", f"scheduler.calibration={path}", "scheduler.cooldown=1", "epochs=4")
@@ -111,6 +112,8 @@ def test_a_calibration_from_the_command_to_the_run_that_uses_it(calibrated, tmp_
             assert sizes.loc[sizes["samples"] > 420, "batch_score"].between(0, 1).all()
     with pytest.raises(ValueError, match=r"scheduler\.calibration=.*for the architecture adaptive_bench\.models\.mlp"):
         trained("scheduler=deba", f"scheduler.calibration={path}")
+    with pytest.raises(ValueError, match=r"hidden=\[64, 64\].*this run has .*hidden=\[8\]"):  # another size of one family
+        trained("scheduler=deba", f"scheduler.calibration={path}", "model=mlp", "model.hidden=[8]")
 
 
 def test_settings_and_cost_do_not_depend_on_the_scheduler_slots_cooldown(calibrated):
@@ -128,6 +131,7 @@ def test_settings_and_cost_do_not_depend_on_the_scheduler_slots_cooldown(calibra
         (["epochs=many"], "epochs='many'"),
         (["scheduler=gns"], "scheduler=gns: a calibration is one run of deba at a fixed size; leave it out"),
         (["scheduler@block_scheduler=fixed", "epochs=2"], "signals of 0 epochs"),
+        (["scheduler@block_scheduler=linear"], "block_scheduler=linear: a calibration has fixed sizes"),
         (["arm=fixed_small"], "arm=fixed_small: a calibration is one run"),
         (["seed=0,1"], "multirun"),
         (["model=nothing"], "model/nothing"),
@@ -151,11 +155,12 @@ def test_a_folder_is_no_file_to_write_to(calibrated, tmp_path):
 
 def test_a_run_is_what_its_files_hold_wherever_they_lie(tmp_path):
     sizes = pd.DataFrame({"batch_size": [8, 16], "block_size": 1, "samples": [8, 24]})
+    sizes = sizes.assign(batch_size_granted=[8, 16], block_size_granted=1)
     for name, seconds in (("one", 1.0), ("two", 2.0)):
         (tmp_path / name).mkdir()
         sizes.assign(seconds_train=seconds).to_parquet(tmp_path / name / "trace.parquet")
         content = {
-            "architecture": "models.mlp",
+            "architecture": {"_target_": "models.mlp"},
             "grad_source": "last_batch",
             "levels": {"variance": 1, "norm_variation": 1, "loss_variation": 1},
             "weights": {"variance": 1, "norm_variation": 0, "loss_variation": 0},

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,17 @@ def test_adascale_gains_what_the_noise_allows():
     assert rule.factor(1.0) == 1
     # the published form: (sigma^2 + mu^2) / (sigma^2 / S + mu^2), sigma^2 = tr(Sigma) / B_0, mu^2 = |G|^2
     assert rule.factor(4.0) == pytest.approx((600 / 100 + 2) / (600 / 100 / 4 + 2))
+
+
+def test_adascale_counts_in_samples_where_blocks_change():
+    # rows of 10 tokens, 100 of them: B_simple is 400 rows, phi = 4,000 / 1,000 tokens
+    rule = lr_rules.AdaScale(half_life=0)
+    first = measured(2.0, 800.0, samples=1000)
+    rule.observe(replace(first, shape=BatchShape(100, 10)))
+    assert rule.factor(2.0) == pytest.approx(5 / 3)
+    # blocks of 20 average twice as many independent tokens a row: 200 rows, and the gain is the same
+    rule.observe(replace(measured(2.0, 400.0, samples=3000), shape=BatchShape(100, 20)))
+    assert rule.factor(2.0) == pytest.approx(5 / 3)
 
 
 def test_adascale_between_no_noise_and_nothing_but_noise():

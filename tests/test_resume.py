@@ -24,7 +24,7 @@ RUN = (
 PLACES = ("before a step", "after backward", "after the update", "while a file is replaced", "before the record")
 
 
-def child(results: Path, place: str | None, count: int) -> None:
+def child(results: Path, place: str | None, count: int, overrides: tuple[str, ...]) -> None:
     """Train; at the `count`-th time that `place` is reached, die."""
     from adaptive_bench import record, run, trainer
 
@@ -52,14 +52,23 @@ def child(results: Path, place: str | None, count: int) -> None:
     elif place == "before the record":
         left = 1
         record.write_parquet = dying(record.write_parquet)
-    run.train(composed(*RUN, f"results={results}"))
+    run.train(composed(*overrides, f"results={results}"))
 
 
-def run_child(results: Path, place: str | None = None, count: int = 0) -> int | None:
+# what the first run does not have: a text with its carried state, micro-batches, blocks that grow
+TEXT = (
+    "dataset=markov_text", "model=lstm_small", "model.dropout=0.2", "dataset.train_size=3003", "dataset.validation_size=500",
+    "dataset.test_size=500", "epochs=3", "scheduler=inner_product_test", "scheduler.initial=8", "scheduler.theta=0.1",
+    "scheduler.cooldown=0.3", "batch_size.maximum=16", "scheduler@block_scheduler=loss", "block_scheduler.initial=20",
+    "block_scheduler.every=500", "block_scheduler.dead_zone=0", "block_scheduler.rate=100", "checkpoint_every=0.17",
+)  # fmt: skip
+
+
+def run_child(results: Path, place: str | None = None, count: int = 0, overrides: tuple[str, ...] = RUN) -> int | None:
     # a server that has imported all of it forks the children: a fresh interpreter for each would take minutes
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["adaptive_bench.run", "adaptive_bench.datasets", "adaptive_bench.models", "tests.conftest"])
-    process = context.Process(target=child, args=(results, place, count))
+    process = context.Process(target=child, args=(results, place, count, overrides))
     process.start()
     process.join(60)
     return process.exitcode
@@ -96,6 +105,20 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, kill):
     assert again_weights == weights
     kept = {path.name for path in folder.iterdir()}
     assert kept == {".lock", "config.yaml", "evaluations.parquet", "record.parquet", "trace.parquet"}
+
+
+def test_a_text_resumes_in_the_middle_of_its_columns(tmp_path):
+    assert run_child(tmp_path / "whole", overrides=TEXT) == 0
+    weights, trace, evaluations = outcome(tmp_path / "whole")
+    assert len(set(trace["batch_size_granted"])) > 1
+    assert len(set(trace["block_size_granted"])) > 1
+    for kill, (place, count) in enumerate([("before a step", 12), ("after backward", 23), ("after the update", 31)]):
+        assert run_child(tmp_path / str(kill), place, count, overrides=TEXT) == -signal.SIGKILL
+        assert run_child(tmp_path / str(kill), overrides=TEXT) == 0
+        again_weights, again_trace, again_evaluations = outcome(tmp_path / str(kill))
+        pd.testing.assert_frame_equal(again_trace, trace, check_exact=True)
+        pd.testing.assert_frame_equal(again_evaluations, evaluations, check_exact=True)
+        assert again_weights == weights
 
 
 def test_the_run_that_is_killed_has_something_to_lose(uninterrupted):

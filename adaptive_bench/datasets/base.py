@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from adaptive_bench.size import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 
 
@@ -31,6 +32,10 @@ class Task(ABC):
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean loss over the batch's samples, a scalar."""
+
+    def sample_loss(self, loss: float, shape: BatchShape) -> float:
+        """The mean loss of a sample, from what `loss` gave for a batch of that shape."""
+        return loss
 
     @abstractmethod
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:

@@ -63,6 +63,9 @@ class LanguageModelling(Task):
         total = _cross_entropy(model, batch, self._carried)
         return total / (batch.shape.samples if self.loss_reduction == "mean" else len(batch))
 
+    def sample_loss(self, loss: float, shape: BatchShape) -> float:
+        return loss if self.loss_reduction == "mean" else loss / shape.block
+
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
         """exp of the mean cross-entropy over all tokens of a split but its first, in columns of its own with the state carried.
 

@@ -26,7 +26,7 @@ def total(parts: Iterable[Tensor]) -> float:
 
 def inner_product(v: Mapping[Name, Tensor], w: Mapping[Name, Tensor]) -> float:
     """<v, w>; a part that one of the two lacks is zero."""
-    return total(wide(v[name]) * wide(w[name]) for name in v.keys() & w.keys())
+    return total(wide(v[name]) * wide(w[name]) for name in v if name in w)  # in the order of v: a sum depends on its order
 
 
 def cosine(v: Mapping[Name, Tensor], w: Mapping[Name, Tensor]) -> float:

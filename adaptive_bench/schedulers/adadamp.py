@@ -40,8 +40,6 @@ class AdaDamp(SizeScheduler):
 
     def observe(self, seen: Observation) -> None:
         if self.first is None and math.isfinite(seen.loss):
-            if seen.loss <= self.optimum:
-                raise ValueError(f"optimum={self.optimum}: a loss below that of the first step, {seen.loss:g}, is expected")
             self.first = seen.loss
         half_life = seen.progress.epoch_samples if self.half_life is None else self.half_life
         self.loss.add(seen.loss, seen=seen, half_life=half_life)
@@ -49,8 +47,8 @@ class AdaDamp(SizeScheduler):
     def propose(self, progress: Progress) -> float:
         if self.first is None:
             return self.initial
-        excess = self.loss.value - self.optimum
-        return self.initial * (self.first - self.optimum) / excess if excess > 0 else math.inf
+        at_first, now = self.first - self.optimum, self.loss.value - self.optimum
+        return self.initial * at_first / now if at_first > 0 and now > 0 else math.inf
 
     def signals(self) -> dict[str, float]:
         return {"loss_first": math.nan if self.first is None else self.first, "loss_average": self.loss.value}

@@ -11,7 +11,8 @@ from adaptive_bench.state import Stateful
 class Average(Stateful):
     """m = sum_t w_t x_t / sum_t w_t, where w_t halves with every half-life of samples: debiased, so it starts at the first value.
 
-    A value weighs 1 - 2^(-samples since the one before / half-life). Values that are not finite are left out.
+    A value weighs 1 - 2^(-samples since the one before / half-life). Values that are not finite are left out,
+    and so are those of steps that were cut short.
     """
 
     weight: float = field(default=0.0, init=False)  # sum w
@@ -22,7 +23,7 @@ class Average(Stateful):
 
     def add(self, value: float, *, seen: Observation, half_life: float) -> None:
         """Take in what the step `seen` gave. A half-life of 0 keeps the last value only."""
-        if not math.isfinite(value):
+        if not (seen.whole and math.isfinite(value)):
             return
         elapsed = seen.progress.samples - self.at if self.weight else seen.shape.samples
         keep = 0.5 ** (elapsed / half_life) if half_life else 0.0

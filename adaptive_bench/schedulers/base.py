@@ -30,7 +30,8 @@ class Stat(StrEnum):
     HALVES_COSINE = "halves_cosine"  # cosine of the angle between the mean gradients of the batch's two halves
     INNER_PRODUCT_VARIANCE = "inner_product_variance"  # variance over samples of the inner product of g_i with g
     ENTROPY = "entropy"  # mean entropy of the softmax over log C, 0 to 1, on the training batch
-    DIVERSITY = "diversity"  # sum_i |g_i|^2 / |sum_i g_i|^2 over the training set, at fixed weights: a pass over all of it
+    # n sum_i |g_i|^2 / |sum_i g_i|^2 over the n rows of the training set, at fixed weights: a pass over all of it
+    DIVERSITY_BOUND = "diversity_bound"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Observation:
     stats: Mapping[Stat, float]
     evaluation: float | None = None
     size: int | None = None  # that the scheduler was granted; None: the batch, uncut
+    whole: bool = True  # False where less than the granted shape was left: at the end of a budget, of an epoch of a text
     seconds: float = math.nan  # training time of the step
 
     @property
@@ -99,7 +101,7 @@ class SizeScheduler(Stateful, ABC):
 
         A rule that averages takes one step in every `measure_every` samples. Rules that must see certain steps say which.
         """
-        return not self.measure_every or -progress.samples % self.measure_every < samples
+        return due(self.measure_every, progress, samples)
 
     def observe(self, seen: Observation) -> None:
         """Take note of a finished step."""
@@ -111,6 +113,11 @@ class SizeScheduler(Stateful, ABC):
     def signals(self) -> dict[str, float]:
         """What the trace shows of the rule's reasons, by name; always the same names."""
         return {}
+
+
+def due(every: int, progress: Progress, samples: int) -> bool:
+    """Whether the step of so many samples that starts at `progress` holds a multiple of `every`; 0: always."""
+    return not every or -progress.samples % every < samples
 
 
 def positive(name: str, value: float) -> None:

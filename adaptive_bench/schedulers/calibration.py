@@ -15,7 +15,7 @@ THRESHOLDS = ("confidence", "stability")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    architecture: str  # the model's _target_
+    architecture: Mapping[str, Any]  # the settings of the model
     grad_source: str
     levels: Mapping[str, float]  # reference level of each signal
     weights: Mapping[str, float]  # of each signal in the score
@@ -26,12 +26,14 @@ class Calibration:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_calibration(path: str | Path, *, architecture: str | None = None, grad_source: str | None = None) -> Calibration:
+def read_calibration(
+    path: str | Path, *, architecture: Mapping[str, Any] | None = None, grad_source: str | None = None
+) -> Calibration:
     """Raises ValueError for a file that cannot be read, and for one of another architecture or gradient than the run's."""
     content = _content(Path(path))
     try:
         found = Calibration(
-            architecture=str(content["architecture"]),
+            architecture=dict(content["architecture"]),
             grad_source=str(content["grad_source"]),
             levels=_numbers(content["levels"], SIGNALS),
             weights=checked_weights(content["weights"]),
@@ -41,9 +43,9 @@ def read_calibration(path: str | Path, *, architecture: str | None = None, grad_
         raise ValueError(f"calibration={path}: {error} is missing in it; make it anew: adaptive-bench calibrate") from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"calibration={path}: {error}; make it anew: adaptive-bench calibrate") from error
-    if architecture is not None and architecture != found.architecture:
+    if architecture is not None and dict(architecture) != found.architecture:
         raise ValueError(
-            f"calibration={path}: it is for the architecture {found.architecture}, this run has {architecture}; "
+            f"calibration={path}: it is for the architecture {_named(found.architecture)}, this run has {_named(architecture)}; "
             "make one for it with `adaptive-bench calibrate model=...`, or take calibration=null"
         )
     if grad_source is not None and grad_source != found.grad_source:
@@ -61,6 +63,12 @@ def checked_weights(weights: Mapping[str, Any]) -> dict[str, float]:
         expected = f"numbers from 0 up that sum to 1 are expected, one for each of {', '.join(SIGNALS)}"
         raise ValueError(f"weights={dict(weights)}: {expected}")
     return {name: float(weights[name]) for name in SIGNALS}
+
+
+def _named(architecture: Mapping[str, Any]) -> str:
+    """adaptive_bench.models.mlp (hidden=[64, 64])"""
+    settings = ", ".join(f"{key}={value}" for key, value in architecture.items() if key != "_target_")
+    return f"{architecture.get('_target_', 'unknown')} ({settings})"
 
 
 def _content(path: Path) -> Mapping[str, Any]:

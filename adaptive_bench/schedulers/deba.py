@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive
 from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
@@ -28,7 +29,7 @@ class Deba(SizeScheduler):
     cooldown and weights that belong to the architecture, and no formula. `variance_sign=high_variance_grows` turns the
     variance's share into 1 - share: the sources do not settle its sign. The variance is the spread of the components of
     one gradient, not gradient noise. Reference levels hold for the batch size they were measured at.
-    `architecture` is the run's model, against which a calibration is checked; `measure_every` has no effect.
+    `architecture` is the settings of the run's model, against which a calibration is checked; `measure_every` has no effect.
 
     Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809, in the reading of the ByteTrending article on DEBA.
     """
@@ -44,7 +45,7 @@ class Deba(SizeScheduler):
     variance_sign: str = "low_variance_grows"
     grad_source: str = "last_batch"
     calibration: str | None = None
-    architecture: str | None = None
+    architecture: Mapping[str, Any] | None = None
     stability: Stability = field(init=False)
     size: float = field(init=False)
     score: float | None = field(default=None, init=False)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive
 from adaptive_bench.schedulers.calibration import read_calibration
@@ -39,7 +40,7 @@ class DebaFlags(SizeScheduler):
     theta_stab: float | None = None  # None: the calibration's, else from the window
     grad_source: str = "last_batch"
     calibration: str | None = None
-    architecture: str | None = None
+    architecture: Mapping[str, Any] | None = None
     stability: Stability = field(init=False)
     size: float = field(init=False)
     ratios: list[float] = field(default_factory=list, init=False)  # c of the window

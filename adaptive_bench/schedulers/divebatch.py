@@ -38,6 +38,8 @@ class DiveBatch(SizeScheduler):
     max_relative_error: float | None = None
     size: float = field(init=False)
     diversity: float = field(default=math.nan, init=False)  # behind the last resize
+    rows: int = field(default=0, init=False)  # of this epoch so far
+    samples: int = field(default=0, init=False)  # of this epoch so far
     sum_of_sq_norms: float = field(default=0.0, init=False)  # sum_i |g_i|^2 over this epoch so far
     sq_norm_of_sum: float = field(default=0.0, init=False)  # |sum_i g_i|^2 over this epoch so far
     noise: NoiseScale = field(default_factory=NoiseScale, init=False)
@@ -70,17 +72,19 @@ class DiveBatch(SizeScheduler):
 
     def observe(self, seen: Observation) -> None:
         epoch_samples = seen.progress.epoch_samples
+        self.rows += seen.shape.batch
+        self.samples += seen.shape.samples
         if self.variant == "moments":
             self.noise.add(seen, half_life=self.half_life)
         elif seen.stats:
             self.sum_of_sq_norms += seen.shape.batch * seen.stats[Stat.SAMPLE_SQ_NORMS]
             self.sq_norm_of_sum = seen.stats[Stat.EPOCH_GRAD_SQ_NORM]
         if seen.crossed(resize_interval(seen.progress, self.interval) * epoch_samples) and self._known():
-            rows = epoch_rows(seen)
+            rows = self.rows * epoch_samples / self.samples  # n: of images exactly the samples of an epoch
             self.diversity = self._diversity(rows)
             self.size = resized(self.size, self.delta * rows * self.diversity, monotone=self.monotone)
         if seen.crossed(epoch_samples):
-            self.sum_of_sq_norms = self.sq_norm_of_sum = 0.0
+            self.rows, self.samples, self.sum_of_sq_norms, self.sq_norm_of_sum = 0, 0, 0.0, 0.0
 
     def _known(self) -> bool:
         return self.noise.trusted(self.max_relative_error) if self.variant == "moments" else self.sum_of_sq_norms > 0
@@ -108,11 +112,6 @@ def check(delta: float, interval: int | None) -> None:
 def resize_interval(progress: Progress, interval: int | None) -> int:
     """Epochs between resizes."""
     return max(1, round(progress.epochs / 10)) if interval is None else interval
-
-
-def epoch_rows(seen: Observation) -> float:
-    """n: an image is a row; a text's rows, which are what has a gradient g_i, are as many positions long as the block."""
-    return seen.progress.epoch_samples / seen.shape.block
 
 
 def resized(size: float, wish: float, *, monotone: bool) -> float:

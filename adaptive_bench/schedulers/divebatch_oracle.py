@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
-from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, epoch_rows, resize_interval, resized
+from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, resize_interval, resized
 from adaptive_bench.size import Progress
 
 
@@ -25,7 +25,7 @@ class DiveBatchOracle(SizeScheduler):
     interval: int | None = None  # epochs between resizes; None: a tenth of the budget
     monotone: bool = True
     size: float = field(init=False)
-    diversity: float = field(default=math.nan, init=False)  # behind the last resize
+    bound: float = field(default=math.nan, init=False)  # n * diversity, behind the last resize
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,7 +34,7 @@ class DiveBatchOracle(SizeScheduler):
 
     @property
     def needs(self) -> frozenset[Stat]:
-        return frozenset({Stat.DIVERSITY})
+        return frozenset({Stat.DIVERSITY_BOUND})
 
     def only_grows(self) -> bool:
         return self.monotone
@@ -45,12 +45,12 @@ class DiveBatchOracle(SizeScheduler):
         return end // interval > progress.samples // interval and end < progress.budget  # nothing follows the last step
 
     def observe(self, seen: Observation) -> None:
-        if Stat.DIVERSITY in seen.stats:
-            self.diversity = seen.stats[Stat.DIVERSITY]
-            self.size = resized(self.size, self.delta * epoch_rows(seen) * self.diversity, monotone=self.monotone)
+        if Stat.DIVERSITY_BOUND in seen.stats:
+            self.bound = seen.stats[Stat.DIVERSITY_BOUND]
+            self.size = resized(self.size, self.delta * self.bound, monotone=self.monotone)
 
     def propose(self, progress: Progress) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:
-        return {"diversity": self.diversity}
+        return {"bound": self.bound}

@@ -19,7 +19,8 @@ class GradientNoiseScale(SizeScheduler):
 
     `estimator=sheet` is strategy 6 of the lab sheet: R = (1/k) sum_j |h_j - g|^2 / |g|^2 over k equal micro-batches. R cannot
     exceed k - 1 in expectation, however much noise there is, and depends on the batch it is taken on; B_simple =
-    B R / (k - 1 - R) is what follows from its average, which starts anew at every change of the size. It needs `estimator=sheet` (or microbatch) on the other side too.
+    B R / (k - 1 - R) is what follows from its average, which starts anew at every change of the size. It needs an estimator
+    that gives the ratio: `estimator=sheet`, or microbatch.
 
     `monotone` never shrinks. Growth by at most 2 once an epoch is our default; McCandlish et al. describe no online controller.
 
@@ -28,6 +29,7 @@ class GradientNoiseScale(SizeScheduler):
 
     not_for_blocks = "the noise scale counts samples to average, not positions of a row"
 
+    minimum: int = 2  # one sample has no variance
     cooldown: float = 1
     growth_cap: float | None = 2
     kappa: float = 1
@@ -54,7 +56,7 @@ class GradientNoiseScale(SizeScheduler):
             warnings.warn(
                 "scheduler.estimator=sheet: the ratio of k micro-batches cannot exceed k - 1, whatever the noise; it is "
                 "converted to B_simple = B R / (k - 1 - R)",
-                stacklevel=2,
+                stacklevel=3,
             )
         self.size = float(self.initial)
 
@@ -78,9 +80,10 @@ class GradientNoiseScale(SizeScheduler):
             self.size = max(wish, float(seen.granted)) if self.monotone else wish
 
     def _add_ratio(self, seen: Observation) -> None:
-        if seen.granted != self.at_size:
-            self.at_size, self.ratio = seen.granted, Average()
-        self.microbatches = seen.stats[Stat.MICROBATCHES]
+        if not (seen.whole and math.isfinite(seen.stats[Stat.MICROBATCH_RATIO])):
+            return
+        if (seen.granted, seen.stats[Stat.MICROBATCHES]) != (self.at_size, self.microbatches):
+            self.at_size, self.microbatches, self.ratio = seen.granted, seen.stats[Stat.MICROBATCHES], Average()
         half_life = seen.progress.epoch_samples if self.half_life is None else self.half_life
         self.ratio.add(seen.stats[Stat.MICROBATCH_RATIO], seen=seen, half_life=half_life)
 

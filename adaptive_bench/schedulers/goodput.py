@@ -14,7 +14,7 @@ class Goodput(SizeScheduler):
 
     throughput(B) = B / (a + b B): the step time is a line through the mean times of the sizes run so far, weighted by steps, both
     coefficients held at 0 or above; the first step of a size is left out, since it pays for new kernels. With one size known the
-    time is taken as constant, which makes the rule try a larger one: growth by at most 2 at a time is ours. Candidates are
+    time is taken as constant, which makes the rule try a larger one: growth by at most 2 once an epoch is ours. Candidates are
     `candidates` sizes in geometric steps from initial to `largest`, never below initial. Once an epoch the best one is
     taken, if it promises more than `hysteresis` times the present size's goodput. The source fits network terms as well, for many
     devices, and sets the learning rate by AdaScale: `lr_rule=adascale`.
@@ -26,6 +26,8 @@ class Goodput(SizeScheduler):
 
     not_for_blocks = "its efficiency counts samples to average, not positions of a row"
 
+    minimum: int = 2  # one sample has no variance
+    cooldown: float = 1
     growth_cap: float | None = 2
     largest: float = 4096
     candidates: int = 50
@@ -34,7 +36,8 @@ class Goodput(SizeScheduler):
     max_relative_error: float | None = None  # of B_simple; above it the size stays
     size: float = field(init=False)
     noise: NoiseScale = field(default_factory=NoiseScale, init=False)
-    times: dict[str, list[float]] = field(default_factory=dict, init=False)  # rows -> [steps, their mean seconds]
+    times: dict[str, list[float]] = field(default_factory=dict, init=False)  # rows -> [steps, their mean seconds], at this block
+    block: int = field(default=1, init=False)  # positions a row
     gain: float = field(default=math.nan, init=False)  # of the best candidate at the last decision
 
     def __post_init__(self) -> None:
@@ -61,8 +64,10 @@ class Goodput(SizeScheduler):
             self._decide(seen.granted)
 
     def _time(self, seen: Observation) -> None:
-        if not seen.seconds > 0:
+        if not (seen.seconds > 0 and seen.whole):
             return
+        if seen.shape.block != self.block:
+            self.block, self.times = seen.shape.block, {}
         rows = str(seen.shape.batch)
         if rows not in self.times:
             self.times[rows] = [0.0, 0.0]

@@ -25,6 +25,7 @@ class InnerProductTest(SizeScheduler):
     not_for_blocks = "the test asks how many samples to average, not how long a row is"
     needs = frozenset({Stat.INNER_PRODUCT_VARIANCE, Stat.GRAD_VARIANCE, Stat.GRAD_NORM})
 
+    minimum: int = 2  # one sample has no variance
     cooldown: float = 1
     growth_cap: float | None = 2
     theta: float = 0.5

@@ -11,7 +11,7 @@ from adaptive_bench.size import Progress
 class Jump(SizeScheduler):
     """B = a recorded run's first size until it first reached its maximum, then that maximum: one step.
 
-    `at=change` jumps where the recorded size first changed instead (a shorter block at the end of a text is a change).
+    `at=change` jumps where the recorded size first changed instead.
     The moment is the share of the budget. A run that never changed, or began at its maximum, is a constant. `trace` as in
     `Replay`; `initial` has no effect.
 

@@ -23,6 +23,7 @@ class NormTest(SizeScheduler):
 
     not_for_blocks = "the test asks how many samples to average, not how long a row is"
 
+    minimum: int = 2  # one sample has no variance
     cooldown: float = 1
     growth_cap: float | None = 2
     eta: float = 0.5

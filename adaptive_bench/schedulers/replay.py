@@ -12,8 +12,8 @@ class Replay(SizeScheduler):
     """B = the size that a recorded run had at the same share of its budget: its trajectory, blind.
 
     On another seed, what the original gains over its replay is what its feedback is worth. At equal budgets and
-    unchanged limits the sizes are the recorded ones, step by step; a last step that the budget cut counts as of the
-    size of the one before it. `trace` is the run's digest in the folder `results`, its folder or its trace.parquet;
+    unchanged limits the sizes are the recorded ones, step by step: those that were granted, whatever the end of a text or of
+    the budget left of them. `trace` is the run's digest in the folder `results`, its folder or its trace.parquet;
     the run must be finished. A run that diverged is replayed up to there, stretched over the whole budget. `initial`
     has no effect.
 

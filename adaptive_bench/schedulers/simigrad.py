@@ -24,6 +24,7 @@ class SimiGrad(SizeScheduler):
     not_for_blocks = "the similarity of two halves says how many samples to average, not how long a row is"
     needs = frozenset({Stat.HALVES_COSINE})
 
+    minimum: int = 2  # one sample has no halves
     measure_every: int = 1280
     target: float = 0.1
     smoothing: int = 1  # measured cosines
@@ -38,7 +39,7 @@ class SimiGrad(SizeScheduler):
         self.size = float(self.initial)
 
     def observe(self, seen: Observation) -> None:
-        if not math.isfinite(seen.stats.get(Stat.HALVES_COSINE, math.nan)):
+        if not seen.whole or not math.isfinite(seen.stats.get(Stat.HALVES_COSINE, math.nan)):
             return
         self.cosines = [*self.cosines, seen.stats[Stat.HALVES_COSINE]][-self.smoothing :]
         current = seen.granted

@@ -24,10 +24,10 @@ class Stability(Stateful):
     variance = |g_t|^2 / d - (mean component)^2, norm_variation = ||g_t| - |g_(t-1)|| / (|g_(t-1)| + 1e-8),
     loss_variation = |L_t - L_(t-1)| / (|L_(t-1)| + 1e-8).
 
-    Which gradient is not said by the sources: `last_batch` takes that of the epoch's last step, before clipping and
-    without weight decay; `epoch_mean` the mean of all g_i of the epoch, at the weights as they move, for which every
-    step must be measured. A step that crosses the border counts in the epoch it began in. Values that are no finite
-    numbers are left out.
+    Which gradient is not said by the sources: `last_batch` takes that of the epoch's last whole step, before clipping and
+    without weight decay (the very last step of a text's epoch is a rest of a few tokens); `epoch_mean` the mean of all
+    g_i of the epoch, at the weights as they move, for which every step must be measured. A step that crosses the border
+    counts in the epoch it began in. Values that are no finite numbers are left out.
     """
 
     grad_source: str = "last_batch"
@@ -35,6 +35,7 @@ class Stability(Stateful):
     samples: int = field(default=0, init=False)  # of this epoch so far
     rows: int = field(default=0, init=False)  # of this epoch so far; of a text they are longer than a sample
     loss: float = field(default=0.0, init=False)  # the sum over the samples
+    gradient: list[float] | None = field(default=None, init=False)  # component variance and norm, of the last whole step measured
     last_norm: float | None = field(default=None, init=False)
     last_loss: float | None = field(default=None, init=False)
     latest: dict[str, float] = field(default_factory=dict, init=False)  # the signals of the last finished epoch
@@ -46,16 +47,18 @@ class Stability(Stateful):
         self.history = {name: [] for name in SIGNALS}
 
     def measures(self, progress: Progress, samples: int) -> bool:
-        """Every step, or the one that reaches the border of an epoch."""
+        """Every step, or the last two of an epoch: the very last one of a text may be cut short."""
         if self.grad_source == "epoch_mean":
             return True
-        return progress.samples % progress.epoch_samples + samples >= progress.epoch_samples
+        return progress.samples % progress.epoch_samples + 2 * samples > progress.epoch_samples
 
     def observe(self, seen: Observation) -> None:
         """Take in a step; behind the last one of an epoch there are new signals."""
         self.samples += seen.shape.samples
         self.rows += seen.shape.batch
         self.loss += seen.loss * seen.shape.samples
+        if self.grad_source == "last_batch" and seen.whole and seen.stats.keys() >= NEEDS["last_batch"]:
+            self.gradient = [seen.stats[Stat.COMPONENT_VARIANCE], seen.stats[Stat.GRAD_NORM]]
         if not seen.crossed(seen.progress.epoch_samples):
             return
         variance, norm = self._gradient(seen)
@@ -65,14 +68,15 @@ class Stability(Stateful):
         for name, value in self.latest.items():
             remember(self.history[name], value, window=self.window)
         self.last_norm, self.last_loss = (value if math.isfinite(value) else None for value in (norm, loss))
-        self.samples, self.rows, self.loss = 0, 0, 0.0
+        self.samples, self.rows, self.loss, self.gradient = 0, 0, 0.0, None
 
     def _gradient(self, seen: Observation) -> tuple[float, float]:
         """Component variance and norm of the gradient that stands for the epoch; nan where it was not measured."""
-        if not seen.stats.keys() >= NEEDS[self.grad_source]:
-            return math.nan, math.nan
         if self.grad_source == "last_batch":
-            return seen.stats[Stat.COMPONENT_VARIANCE], seen.stats[Stat.GRAD_NORM]
+            variance, norm = self.gradient or (math.nan, math.nan)
+            return variance, norm
+        if not seen.stats.keys() >= NEEDS["epoch_mean"]:
+            return math.nan, math.nan
         # both are of a sum over the epoch's rows
         norm = math.sqrt(seen.stats[Stat.EPOCH_GRAD_SQ_NORM]) / self.rows
         return seen.stats[Stat.EPOCH_COMPONENT_VARIANCE] / self.rows**2, norm

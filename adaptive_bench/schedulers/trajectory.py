@@ -1,4 +1,4 @@
-"""The sizes of a recorded run, as the controls use them: what was done, without what was seen."""
+"""The sizes that a recorded run was granted, as the controls use them: what was done, without what was seen."""
 
 import hashlib
 from bisect import bisect_right
@@ -13,7 +13,7 @@ from adaptive_bench.size import Progress
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """`sizes` and `samples` of each step. `cut` is the part that the end of the budget left of the last one, 0 to 1."""
+    """The granted size and the samples of each step. `cut` is the part of the last one that the budget's end left, 0 to 1."""
 
     sizes: tuple[int, ...]
     samples: tuple[int, ...]
@@ -23,13 +23,6 @@ class Trajectory:
     @classmethod
     def of(cls, sizes: Sequence[int], samples: Sequence[int], *, cut: float = 1.0) -> "Trajectory":
         return cls(tuple(sizes), tuple(samples), (0, *accumulate(samples[:-1])), cut)
-
-    @classmethod
-    def recorded(cls, sizes: Sequence[int], samples: Sequence[int]) -> "Trajectory":
-        """A last step smaller than the one before it was cut by the budget: it counts as of that size."""
-        if len(sizes) < 2 or sizes[-1] >= sizes[-2]:
-            return cls.of(sizes, samples)
-        return cls.of([*sizes[:-1], sizes[-2]], samples, cut=sizes[-1] / sizes[-2])
 
     @property
     def total(self) -> int:
@@ -62,15 +55,15 @@ def read_trajectory(trace: str | Path | None, *, results: str | Path, column: st
     """The trajectory of a finished run: its digest in `results`, its folder or its trace.parquet. Raises ValueError."""
     one_of("column", column, ("batch_size", "block_size"))
     path = _path(trace, results=Path(results))
-    sizes, ends = _columns(path, (column, "samples"))
+    served, sizes, ends = _columns(path, (column, f"{column}_granted", "samples"))
     samples = [after - before for before, after in pairwise([0, *ends])]
     if not sizes:
         raise ValueError(f"trace={trace}: {path} holds no step (a run that diverged at once has none); name another run")
-    if min(sizes) < 1 or min(samples) < 1:
+    if min(sizes) < 1 or min(samples) < 1 or served[-1] > sizes[-1]:
         raise ValueError(
             f"trace={trace}: {path} is no trace, its samples must ascend and its sizes be 1 or more; name another run"
         )
-    return Trajectory.recorded(sizes, samples)
+    return Trajectory.of(sizes, samples, cut=served[-1] / sizes[-1])
 
 
 def _path(trace: str | Path | None, *, results: Path) -> Path:

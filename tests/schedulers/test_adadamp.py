@@ -57,9 +57,12 @@ def test_a_slot_gives_it_an_epoch_between_changes_and_a_factor_of_two():
     assert [sizes[samples] for samples in (0, 750, 1000, 1750, 2000, 2750, 3000, 3750)] == [32, 32, 64, 64, 128, 128, 256, 256]
 
 
-def test_an_optimum_above_the_first_loss_is_refused():
-    with pytest.raises(ValueError, match=r"optimum=2: a loss below that of the first step, 1\.5, is expected"):
-        see(AdaDamp(optimum=2), 1.5, until=100)
+def test_an_optimum_above_the_first_loss_asks_for_the_maximum():
+    scheduler = AdaDamp(optimum=2)
+    see(scheduler, 1.5, until=100)
+    assert scheduler.propose(Progress(100, 1000, 100)) == math.inf
+    see(scheduler, 9.0, until=200)
+    assert scheduler.propose(Progress(200, 1000, 100)) == math.inf
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Both DEBA controllers on sequences computed by hand from their docstrings."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
@@ -11,6 +12,8 @@ from adaptive_bench.slot import Slot
 
 N = 100  # samples an epoch
 SIGNALS = ("variance", "norm_variation", "loss_variation")
+
+MODEL = {"_target_": "models.mlp", "hidden": [64]}
 
 
 def step(samples: int, *, at: int, loss: float = 1.0, size: int | None = None, **stats: float) -> Observation:
@@ -30,7 +33,7 @@ def epochs(rule: Deba | DebaFlags, values, *, size: int = 100):
 @pytest.fixture
 def calibration(tmp_path):
     content = {
-        "architecture": "models.mlp",
+        "architecture": MODEL,
         "grad_source": "last_batch",
         "levels": dict.fromkeys(SIGNALS, 1),
         "weights": {"variance": 0.5, "norm_variation": 0.25, "loss_variation": 0.25},
@@ -79,7 +82,7 @@ def test_weights_choose_among_the_signals():
 
 
 def test_a_calibration_gives_levels_and_weights_and_decides_an_epoch_earlier(calibration):
-    rule = Deba(initial=100, calibration=calibration(), architecture="models.mlp")
+    rule = Deba(initial=100, calibration=calibration(), architecture=MODEL)
     seen = list(epochs(rule, SEQUENCE[:2]))
     # shares 4/5, 1/2, 1/3
     assert seen[1][0]["score"] == pytest.approx(1 - (0.5 * 4 / 5 + 0.25 * 1 / 2 + 0.25 * 1 / 3))
@@ -175,11 +178,11 @@ def test_the_loss_of_an_epoch_is_weighted_by_samples_and_a_step_counts_where_it_
     assert window.latest == pytest.approx({"variance": 1, "norm_variation": 3, "loss_variation": 0.5})
 
 
-def test_the_last_step_of_an_epoch_is_measured_or_every_one():
+def test_the_last_steps_of_an_epoch_are_measured_or_every_one():
     last, mean = Stability(), Stability(grad_source="epoch_mean")
     assert [last.measures(Progress(at, 1000, N), 30) for at in (0, 69, 70, 99, 100, 170)] == [
         False,
-        False,
+        True,
         True,
         True,
         False,
@@ -213,6 +216,15 @@ def test_the_window_goes_through_a_checkpoint():
     first.observe(again)
     second.observe(again)
     assert first.signals() == second.signals()
+
+
+def test_a_rest_at_the_end_of_an_epoch_is_no_gradient_to_go_by():
+    window = Stability()
+    window.observe(step(90, at=90, component_variance=3, grad_norm=4))
+    window.observe(replace(step(10, at=100, component_variance=70, grad_norm=80), whole=False))
+    assert window.latest == {"variance": 3}
+    window.observe(step(100, at=200, component_variance=5, grad_norm=6))
+    assert window.latest["norm_variation"] == pytest.approx(0.5)
 
 
 def test_third_quartile_and_confidence():
@@ -264,7 +276,10 @@ def test_impossible_thresholds_and_weights_are_refused(kind, settings, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"architecture": "models.resnet8"}, "it is for the architecture models.resnet8, this run has models.mlp; make one"),
+        (
+            {"architecture": {**MODEL, "hidden": [32]}},
+            r"for the architecture models.mlp \(hidden=\[32\]\), this run has models.mlp \(hidden=\[64\]\)",
+        ),
         ({"grad_source": "epoch_mean"}, "made with grad_source=epoch_mean, this run has last_batch"),
         ({"levels": None}, "'levels' is missing"),
         ({"levels": {"variance": 1}}, "'norm_variation' is missing"),
@@ -277,7 +292,7 @@ def test_impossible_thresholds_and_weights_are_refused(kind, settings, says):
 )
 def test_a_calibration_that_does_not_fit_is_refused(calibration, kind, content, says):
     with pytest.raises(ValueError, match=says):
-        kind(calibration=calibration(**content), architecture="models.mlp")
+        kind(calibration=calibration(**content), architecture=MODEL)
 
 
 @pytest.mark.parametrize("text", ["levels: [1, 2", "- 1\n- 2\n", "", "just words", "\x00\x01"])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -74,6 +75,16 @@ def test_the_sheets_ratio_is_converted():
     assert wish(scheduler) == pytest.approx(100)
     # the ratio belongs to a batch size: at 200 its average starts anew, 200 * 1 / (3 - 1)
     scheduler.observe(seen(300, sheet(1.0), size=200))
+    assert wish(scheduler) == pytest.approx(100)
+    assert scheduler.signals()["sheet_ratio_limit"] == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot exceed k - 1")
+def test_steps_that_do_not_split_as_the_others_say_nothing():
+    scheduler = GradientNoiseScale(initial=100, estimator="sheet")
+    scheduler.observe(seen(100, sheet(1.5), size=100))
+    scheduler.observe(replace(seen(107, {Stat.MICROBATCH_RATIO: 0.0, Stat.MICROBATCHES: 1}, size=100), whole=False))
+    scheduler.observe(seen(200, {Stat.MICROBATCH_RATIO: math.nan, Stat.MICROBATCHES: 1}, size=100))
     assert wish(scheduler) == pytest.approx(100)
     assert scheduler.signals()["sheet_ratio_limit"] == 3
 

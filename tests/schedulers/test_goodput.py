@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 
-from adaptive_bench.schedulers import Goodput, Progress, Stat
-from tests.schedulers.observations import seen, wish
+from adaptive_bench.schedulers import BatchShape, Goodput, Progress, SizeRange, Stat
+from adaptive_bench.slot import Slot
+from tests.schedulers.observations import BUDGET, EPOCH, seen, wish
 
 
 def moments(noise_scale):
@@ -55,7 +57,29 @@ def test_with_one_size_known_it_tries_a_larger_one():
     scheduler = Goodput(initial=100, largest=400, candidates=3)
     run(scheduler, [(500, 100, 2.0), (1000, 100, 2.0)])
     assert wish(scheduler) == pytest.approx(400)  # the range lets it double at most
-    assert scheduler.growth_cap == 2
+
+
+def test_growth_waits_for_the_time_of_the_size_it_grew_to():
+    slot = Slot(scheduler=Goodput(initial=10, largest=400), sizes=SizeRange(maximum=400))
+    sizes, samples = [], 0
+    while samples < 4000:
+        size, _ = slot.advance(Progress(samples, BUDGET, EPOCH))
+        samples += size
+        slot.observe(seen(samples, moments(30.0), batch=size, seconds=0.01 * size))  # no throughput to gain
+        sizes.append(size)
+    assert max(sizes) == 20  # tried once, at the first epoch's end
+    assert sizes[-1] == 10  # and given up: efficiency falls and seconds a sample do not
+
+
+def test_the_rest_of_a_text_is_no_size_to_time():
+    scheduler = Goodput(initial=100)
+    run(scheduler, [(100, 100, 2.0), (200, 100, 2.0)])
+    for samples in (207, 214):
+        scheduler.observe(replace(seen(samples, batch=7, size=100, seconds=0.01), whole=False))
+    assert scheduler.step_time() == (2.0, 0.0)
+    scheduler.observe(replace(seen(1000, size=100, seconds=9.0), shape=BatchShape(100, 2)))
+    assert list(scheduler.times) == ["100"]
+    assert scheduler.step_time() == (0.0, 0.0)  # longer rows are other steps
 
 
 def test_nothing_is_decided_without_times_or_inside_an_epoch():

@@ -127,10 +127,12 @@ def test_divebatch_counts_a_batch_that_crosses_the_border_in_the_epoch_it_began_
 def test_divebatch_counts_rows_of_a_text():
     scheduler = DiveBatch(initial=10, delta=1)
     stats = {Stat.SAMPLE_SQ_NORMS: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2000.0}
-    shape = BatchShape(100, 10)  # an epoch of 1,000 tokens is 100 rows: diversity 100 * 2 / 2000, n = 100
-    scheduler.observe(Observation(progress=Progress(1000, 9000, 1000), shape=shape, lr=0.1, loss=1.0, stats=stats))
-    assert scheduler.diversity == pytest.approx(0.1)
-    assert scheduler.propose(Progress(1000, 9000, 1000)) == pytest.approx(10)
+    # 9 rows of 110 tokens and a rest of 10 rows of one token: n = 19, diversity (9 * 2 + 10 * 2) / 2000
+    for samples, shape in [(990, BatchShape(9, 110)), (1000, BatchShape(10, 1))]:
+        progress = Progress(samples, 9000, 1000)
+        scheduler.observe(Observation(progress=progress, shape=shape, lr=0.1, loss=1.0, stats=stats, size=10, whole=False))
+    assert scheduler.diversity == pytest.approx(38 / 2000)
+    assert scheduler.propose(Progress(1000, 9000, 1000)) == 10
 
 
 def moments(samples: int, sq_norm: float, variance: float) -> Observation:
@@ -159,7 +161,9 @@ def test_the_oracle_resizes_where_it_was_shown_the_diversity():
     assert scheduler.measures(border, 20)
     assert not scheduler.measures(Progress(990, 9000, 1000), 20)
     assert not scheduler.measures(Progress(7990, 8000, 1000), 10)  # nothing comes behind it
-    seen = Observation(progress=Progress(2010, 9000, 1000), shape=BatchShape(20), lr=0.1, loss=1.0, stats={Stat.DIVERSITY: 2.1})
+    seen = Observation(
+        progress=Progress(2010, 9000, 1000), shape=BatchShape(20), lr=0.1, loss=1.0, stats={Stat.DIVERSITY_BOUND: 2100.0}
+    )
     scheduler.observe(seen)
     assert scheduler.propose(Progress(2010, 9000, 1000)) == pytest.approx(210)
 

@@ -1,0 +1,87 @@
+"""Bad input is one clear line before anything is trained or written."""
+
+import pytest
+
+from tests.conftest import SMALL
+
+BAD = [
+    (["scheduler=fixd"], ["scheduler/fixd", "adabatch", "divebatch", "exponential"]),
+    (["dataset=mnist"], ["dataset/mnist", "cifar10", "digits"]),
+    (["scheduler.tehta=2"], ["tehta"]),
+    (["bach_size.maximum=2"], ["bach_size"]),
+    (["batch_size.minimum=64", "batch_size.maximum=32"], ["batch_size.minimum=64 is above maximum=32"]),
+    (["batch_size.minimum=500"], ["batch_size.minimum=500", "up to 200"]),
+    (["scheduler.initial=0"], ["scheduler.initial=0", "above 0"]),
+    (["scheduler.initial=-8"], ["scheduler.initial=-8"]),
+    (["scheduler.initial=nan"], ["scheduler.initial=nan"]),
+    (["scheduler.initial=many"], ["scheduler.initial='many'"]),
+    (["batch_size.maximum=0"], ["batch_size.maximum=0"]),
+    (["batch_size.maximum=nan"], ["batch_size.maximum=nan"]),
+    (["epochs=0"], ["epochs=0"]),
+    (["epochs=-1"], ["epochs=-1"]),
+    (["epochs=nan"], ["epochs=nan"]),
+    (["evaluate_every=0"], ["evaluate_every=0"]),
+    (["optimizer.lr=-0.1"], ["optimizer.lr=-0.1"]),
+    (["optimizer.momentum=-1"], ["error: optimizer: Invalid momentum value: -1"]),
+    (["max_grad_norm=0"], ["max_grad_norm=0"]),
+    (["seed=-1"], ["seed=-1"]),
+    (["seed=1.5"], ["seed=1.5"]),
+    (["threads=0"], ["threads=0"]),
+    (["device=tpu"], ["device=tpu"]),
+    (["estimator=microbatch", "estimator.chunks=1", "scheduler=divebatch"], ["estimator.", "chunks=1"]),
+    (["scheduler=divebatch", "estimator=per_sample", "estimator.fraction=0"], ["estimator.", "fraction=0"]),
+    (["scheduler@block_scheduler=linear"], ["block_scheduler=Linear", "no length"]),
+    (["dataset.train_size=5000"], ["train_size=5000", "1437"]),
+    (["dataset.validation_size=0"], ["validation_size=0"]),
+    (["dataset=cifar10", "dataset.root=nowhere"], ["error: dataset: nowhere/cifar10/train.npz is missing", "fetch_data.py"]),
+    (["dataset=synthetic_convex"], ["model.", "vectors", "model=mlp"]),
+    (["results=/dev/null/results"], ["/dev/null/results", "cannot be written"]),
+    (["lr_schedule=multistep", "lr_schedule.milestones=[2,1]"], ["milestones", "ascending"]),
+    (["lr_schedule=cosine", "lr_schedule.warmup=99"], ["warmup=99"]),
+    (["lr_schedule=cosine", "lr_schedule.final=nan"], ["lr_schedule.final=nan"]),
+    (["optimizer.weight_decay=inf"], ["optimizer.weight_decay=inf"]),
+    (["dataset.std=[nan]"], ["dataset.std=[nan]"]),
+    (["scheduler=gns", "scheduler.kappa=0"], ["scheduler.kappa=0", "above 0"]),
+    (["scheduler=confidence", "scheduler.low=0.8"], ["scheduler.low=0.8", "high=0.7"]),
+    (["scheduler=deba", "scheduler.up=0.3"], ["scheduler.up=0.3", "down=0.45", "out of order"]),
+    (["scheduler=deba", "scheduler.weights={variance:0.5,norm_variation:0.2,loss_variation:0.2}"],
+     ["scheduler.weights", "sum to 1"]),
+    (["scheduler=divebatch", "estimator=sheet", "estimator.microbatches=3", "model.norm=group"],
+     ["micro-batches", "batch_size.multiple_of to 3"]),
+    (["scheduler=simigrad", "estimator=per_sample"], ["PerSample cannot measure halves_cosine"]),
+    (["scheduler=replay"], ["scheduler.trace=???", "digest"]),
+    (["scheduler=shuffled", "scheduler.trace=nowhere"], ["scheduler.trace=nowhere", "no such file"]),
+    (["scheduler=replay", f"scheduler.trace={__file__}"], ["scheduler.trace", "test_cli.py"]),
+    (["scheduler=deba", "scheduler.calibration=nowhere.yaml"], ["scheduler.calibration=nowhere.yaml"]),
+    (["dataset=markov_text", "model=lstm_small", "scheduler@block_scheduler=gns"],
+     ["block_scheduler=GradientNoiseScale", "positions of a row"]),
+    (["dataset=markov_text", "model=lstm_small", "order=curriculum"], ["order", "curriculum"]),
+    (["momentum_half_life=0"], ["momentum_half_life=0"]),
+    (["batch_size.cooldown=-1"], ["batch_size.cooldown=-1"]),
+    (["order=curriculum", "order.span=0"], ["order.span=0"]),
+    (["model.norm=layer"], ["model.norm='layer'", "batch, group, none"]),
+]  # fmt: skip
+
+
+# all of them as single runs; each kind of them inside a sweep, where no run may start before all are checked
+@pytest.mark.parametrize(
+    ("overrides", "says", "sweep"),
+    [(*case, False) for case in BAD] + [(*case, True) for case in BAD[:8:2] + BAD[8::4]],
+    ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else str(value),
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(cli, tmp_path, overrides, says, sweep):
+    small = [] if any(o.startswith(("dataset=cifar10", "dataset=synth")) for o in overrides) else SMALL[:3]
+    small = [s for s in small if s.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    results = [] if any(o.startswith("results=") for o in overrides) else [f"results={tmp_path / 'results'}"]
+    code, out, err = cli(
+        "train", *(["-m", "seed=0,1"] if sweep and "seed" not in overrides[0] else []), *small, *results, *overrides
+    )
+    assert code != 0
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("adaptive-bench: error: ")
+    for words in says:
+        assert words in lines[0]
+    assert out == ""
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written == []
