@@ -51,7 +51,7 @@ BAD = [
     (["scheduler=simigrad", "estimator=per_sample"], ["PerSample cannot measure halves_cosine"]),
     (["scheduler=replay"], ["scheduler.trace=???", "digest"]),
     (["scheduler=shuffled", "scheduler.trace=nowhere"], ["scheduler.trace=nowhere", "no such file"]),
-    (["scheduler=replay", f"scheduler.trace={__file__}"], ["scheduler.trace", "test_cli.py"]),
+    (["scheduler=replay", f"scheduler.trace={__file__}"], ["scheduler.trace", "no readable Parquet file"]),
     (["scheduler=deba", "scheduler.calibration=nowhere.yaml"], ["scheduler.calibration=nowhere.yaml"]),
     (["dataset=markov_text", "model=lstm_small", "scheduler@block_scheduler=gns"],
      ["block_scheduler=GradientNoiseScale", "positions of a row"]),

@@ -228,8 +228,7 @@ def test_a_rest_at_the_end_of_an_epoch_is_no_gradient_to_go_by():
 
 
 def test_third_quartile_and_confidence():
-    assert third_quartile([4, 1, 3, 2]) == 3.25
-    assert third_quartile([7]) == 7
+    assert (third_quartile([4, 1, 3, 2]), third_quartile([7])) == (3.25, 7)
     assert math.isnan(third_quartile([]))
     assert confidence([2, 8, 4, 12]) == 2
 
@@ -240,9 +239,7 @@ def test_third_quartile_and_confidence():
     [
         ({"grow": 0.9}, "grow=0.9: a factor from 1 up"),
         ({"shrink": 1.1}, "shrink=1.1: a factor of at most 1"),
-        ({"shrink": 0}, "shrink=0"),
         ({"window": 1}, "window=1"),
-        ({"window": 1.5}, "window=1.5"),
         ({"grad_source": "first_batch"}, "last_batch or epoch_mean"),
         ({"calibration": "nowhere.yaml"}, "nowhere.yaml: there is no such file; make one"),
     ],
