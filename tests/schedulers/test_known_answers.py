@@ -15,6 +15,7 @@ from adaptive_bench.schedulers import (
     Linear,
     Observation,
     Progress,
+    SizeRange,
     SizeScheduler,
     Step,
 )  # fmt: skip
@@ -94,6 +95,7 @@ def test_divebatch(delta, monotone, size):
     epoch_of(scheduler, epoch=0, n=n, steps=50, sq_norm=4.2, sum_sq_norm=100_000)
     assert scheduler.propose(Progress(n, 10 * n, n)) == pytest.approx(size)
     assert scheduler.diversity == pytest.approx(2.1)
+    assert SizeRange(maximum=2048).grant(scheduler.propose(Progress(n, 10 * n, n)), 128) == min(size, 2048)
 
 
 def test_divebatch_measures_and_resizes_only_around_its_interval():
