@@ -43,7 +43,7 @@ def test_sizes_that_do_not_split_are_refused(small_mlp, multiple_of: int, advice
 def test_any_size_will_do_where_nothing_is_split(small_mlp) -> None:
     needs = frozenset({Stat.GRAD_NORM, Stat.ENTROPY})
     Sheet().check(small_mlp, needs)
-    with pytest.raises(ValueError, match="set batch_size.multiple_of to 4"):
+    with pytest.raises(ValueError, match=r"set batch_size\.multiple_of to 4"):
         Sheet().check(small_mlp, needs | {Stat.MICROBATCH_RATIO})
 
 
