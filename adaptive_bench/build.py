@@ -23,7 +23,7 @@ from adaptive_bench.descent import Descent
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.machine import Machine
 from adaptive_bench.record import Identity, RunFolder
-from adaptive_bench.schedulers.base import SizeScheduler, positive
+from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.size import Progress, SizeRange
 from adaptive_bench.slot import Slot
@@ -62,8 +62,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     settings.pop("hydra", None)
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
-    if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ValueError(f"seed={cfg.seed!r}: a whole number from 0 up is expected")
+    whole_number("seed", cfg.seed, least=0)
     identity = Identity.of(by_content(settings))
     refuse_not_finite(identity.settings)
     return Plan(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adaptive_bench import checkpoint
 from adaptive_bench.clock import Clock
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.schedulers.base import positive, whole_number
 from adaptive_bench.size import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 from adaptive_bench.streams.order import epoch_generator
@@ -59,12 +60,12 @@ class Curriculum:
     lr: float
 
     def __post_init__(self) -> None:
-        for name, value, unit in (("span", self.span, "number of epochs"), ("lr", self.lr, "finite number")):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name}={value!r}: a {unit} above 0 is expected")
-        for name, value, least in (("scoring_epochs", self.scoring_epochs, 0), ("batch", self.batch, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}={value!r}: a whole number from {least} up is expected")
+        number = isinstance(self.span, (int, float)) and not isinstance(self.span, bool)
+        if not (number and self.span > 0 and math.isfinite(self.span)):
+            raise ValueError(f"span={self.span!r}: a number of epochs above 0 is expected")
+        positive("lr", self.lr)
+        whole_number("scoring_epochs", self.scoring_epochs, least=0)
+        whole_number("batch", self.batch)
 
     def check(self, task: Task) -> None:
         """Raises ValueError for a task whose samples cannot be scored."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adaptive_bench.datasets.text import LanguageModelling
+from adaptive_bench.schedulers.base import whole_number
 
 
 def markov_text(
@@ -82,8 +83,7 @@ def generate(size: int, *, split: int, vocabulary: int, distance: int, strength:
 
 
 def _check_process(*, vocabulary: int, distance: int, strength: float) -> None:
-    for name, value, least in (("vocabulary", vocabulary, 2), ("distance", distance, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}={value!r}: a whole number from {least} up is expected")
+    whole_number("vocabulary", vocabulary, least=2)
+    whole_number("distance", distance)
     if not 0 <= strength < 1:
         raise ValueError(f"strength={strength}: a probability from 0 up and below 1 is expected")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.carried import CarriedState
+from adaptive_bench.schedulers.base import whole_number
 from adaptive_bench.size import BatchShape
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.columns import ColumnStream
@@ -44,8 +45,7 @@ class LanguageModelling(Task):
         for name, tokens in {"train": train, **held_out}.items():
             _check_tokens(name, tokens, vocabulary=vocabulary)
         for setting, value in (("evaluation_batch", evaluation_batch), ("evaluation_block", evaluation_block)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{setting}={value!r}: a whole number from 1 up is expected")
+            whole_number(setting, value)
         for name, tokens in held_out.items():
             if evaluation_batch > len(tokens) - 1:
                 raise ValueError(

@@ -5,6 +5,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from adaptive_bench.schedulers.base import whole_number
+
 State = tuple[Tensor, Tensor]  # h and c, each (layers, rows, hidden)
 
 
@@ -49,8 +51,7 @@ def lstm(
             "take dataset=markov_text or another text"
         )
     for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}={size!r}: a whole number from 1 up is expected")
+        whole_number(name, size)
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout={dropout}: the share of activations to drop is expected, from 0 up and below 1")
     if not init > 0:

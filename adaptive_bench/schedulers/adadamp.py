@@ -41,8 +41,7 @@ class AdaDamp(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         if self.first is None and math.isfinite(seen.loss):
             self.first = seen.loss
-        half_life = seen.progress.epoch_samples if self.half_life is None else self.half_life
-        self.loss.add(seen.loss, seen=seen, half_life=half_life)
+        self.loss.add(seen.loss, seen=seen, half_life=self.half_life)
 
     def propose(self, progress: Progress) -> float:
         if self.first is None:

@@ -21,10 +21,11 @@ class Average(Stateful):
     weight_squares: float = field(default=0.0, init=False)  # sum w^2
     at: int = field(default=0, init=False)  # samples, of the last value
 
-    def add(self, value: float, *, seen: Observation, half_life: float) -> None:
-        """Take in what the step `seen` gave. A half-life of 0 keeps the last value only."""
+    def add(self, value: float, *, seen: Observation, half_life: float | None) -> None:
+        """Take in what the step `seen` gave. A half-life of 0 keeps the last value only, None is that of an epoch."""
         if not (seen.whole and math.isfinite(value)):
             return
+        half_life = seen.progress.epoch_samples if half_life is None else half_life
         elapsed = seen.progress.samples - self.at if self.weight else seen.shape.samples
         keep = 0.5 ** (elapsed / half_life) if half_life else 0.0
         new = 1 - keep
@@ -71,7 +72,6 @@ class NoiseScale(Stateful):
         sq_norm, variance = seen.stats[Stat.GRAD_SQ_NORM], seen.stats[Stat.GRAD_VARIANCE]
         if not (math.isfinite(sq_norm) and math.isfinite(variance)):
             return
-        half_life = seen.progress.epoch_samples if half_life is None else half_life
         self.sq_norm.add(sq_norm, seen=seen, half_life=half_life)
         self.variance.add(variance, seen=seen, half_life=half_life)
         self.products.add(sq_norm * variance, seen=seen, half_life=half_life)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive
+from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, one_of, positive
 from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
 from adaptive_bench.schedulers.stability import NEEDS, SIGNALS, Stability
 from adaptive_bench.size import Progress
@@ -56,8 +56,7 @@ class Deba(SizeScheduler):
         check_factors(grow=self.grow, shrink=self.shrink)
         if not 0 <= self.down <= self.up <= 1:
             raise ValueError(f"up={self.up} and down={self.down}: thresholds out of order, 0 <= down <= up <= 1 is expected")
-        if self.variance_sign not in ("low_variance_grows", "high_variance_grows"):
-            raise ValueError(f"variance_sign={self.variance_sign!r}: low_variance_grows or high_variance_grows is expected")
+        one_of("variance_sign", self.variance_sign, ("low_variance_grows", "high_variance_grows"))
         self.stability = Stability(grad_source=self.grad_source, window=self.window)
         self.size = float(self.initial)
         self._weights = dict.fromkeys(SIGNALS, 1 / len(SIGNALS))

@@ -84,8 +84,7 @@ class GradientNoiseScale(SizeScheduler):
             return
         if (seen.granted, seen.stats[Stat.MICROBATCHES]) != (self.at_size, self.microbatches):
             self.at_size, self.microbatches, self.ratio = seen.granted, seen.stats[Stat.MICROBATCHES], Average()
-        half_life = seen.progress.epoch_samples if self.half_life is None else self.half_life
-        self.ratio.add(seen.stats[Stat.MICROBATCH_RATIO], seen=seen, half_life=half_life)
+        self.ratio.add(seen.stats[Stat.MICROBATCH_RATIO], seen=seen, half_life=self.half_life)
 
     @property
     def noise_scale(self) -> float:

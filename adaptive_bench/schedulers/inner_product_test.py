@@ -50,10 +50,9 @@ class InnerProductTest(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         if not seen.stats:
             return
-        half_life = seen.progress.epoch_samples if self.half_life is None else self.half_life
-        self.inner.add(seen.stats[Stat.INNER_PRODUCT_VARIANCE], seen=seen, half_life=half_life)
-        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=half_life)
-        self.sq_norm.add(seen.stats[Stat.GRAD_NORM] ** 2, seen=seen, half_life=half_life)
+        self.inner.add(seen.stats[Stat.INNER_PRODUCT_VARIANCE], seen=seen, half_life=self.half_life)
+        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=self.half_life)
+        self.sq_norm.add(seen.stats[Stat.GRAD_NORM] ** 2, seen=seen, half_life=self.half_life)
         self.size = max(float(seen.granted), whole(self.inner_quotient), whole(self.orthogonal_quotient))
 
     @property

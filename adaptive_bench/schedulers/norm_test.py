@@ -49,10 +49,9 @@ class NormTest(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         if not seen.stats:
             return
-        half_life = seen.progress.epoch_samples if self.half_life is None else self.half_life
         sq_norm = seen.stats[Stat.GRAD_NORM] ** 2 if self.plug_in else seen.stats[Stat.GRAD_SQ_NORM]
-        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=half_life)
-        self.sq_norm.add(sq_norm, seen=seen, half_life=half_life)
+        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=self.half_life)
+        self.sq_norm.add(sq_norm, seen=seen, half_life=self.half_life)
         self.size = max(float(seen.granted), whole(self.quotient))
 
     @property
