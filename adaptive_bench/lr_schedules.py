@@ -90,3 +90,26 @@ class Staircase(LrSchedule):
 
     def __call__(self, progress: Progress) -> float:
         return float(self.gamma ** progress.completed(progress.epochs / 5 if self.interval is None else self.interval))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Zaremba(LrSchedule):
+    """1 for the first `constant` epochs, then `decay` times as much in every epoch: decay^max(0, e - constant + 1) in the epoch
+    of number e, counted from 0.
+
+    Zaremba et al. 2014 (arXiv 1409.2329): 4 epochs and 1/2 for the small model, 6 and 1/1.2 for the medium one, 14 and 1/1.15
+    for the large one; TensorFlow's reference implementation has 0.8 for the medium one.
+    """
+
+    constant: float = 4  # epochs
+    decay: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.constant < math.inf or not 0 < self.decay <= 1:
+            raise ValueError(
+                f"constant={self.constant}, decay={self.decay}: epochs from 0 up and a factor above 0, at most 1, are expected"
+            )
+
+    def __call__(self, progress: Progress) -> float:
+        return float(self.decay ** max(0, math.floor(progress.completed(1) - self.constant + 1)))

@@ -1,0 +1,93 @@
+"""Texts in files: their words, their vocabulary, and the task they become."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adaptive_bench.datasets.text import LanguageModelling
+
+END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
+
+
+def corpus(
+    name: str,
+    *,
+    files: Mapping[str, str],
+    root: str,
+    train_size: int | None,
+    validation_size: int | None,
+    test_size: int | None,
+    loss_reduction: str,
+    evaluation_batch: int,
+    evaluation_block: int,
+    seed: int,
+    device: torch.device,
+) -> LanguageModelling:
+    """The task that every corpus becomes: `files` are those of <root>/<name>/, by split; sizes are in tokens, None takes all.
+
+    The vocabulary is that of the whole training file, whatever part of it is trained on, so that perplexities of different sizes
+    are about the same words. The splits are the corpus' own, so `seed` has no effect. Raises ValueError for files that are
+    missing, empty or no text, and for sizes that they do not have.
+    """
+    command = f"python scripts/fetch_data.py {name} --root {root}"
+    words = {split: read_words(Path(root) / name / file, command=command) for split, file in files.items()}
+    numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
+    sizes = {"train": train_size, "validation": validation_size, "test": test_size}
+    texts = {
+        split: encode(part[: _size(split, sizes[split], available=len(part))], numbers, split=split).to(device)
+        for split, part in words.items()
+    }
+    return LanguageModelling(
+        train=texts.pop("train"),
+        held_out=texts,
+        vocabulary=len(numbers),
+        loss_reduction=loss_reduction,
+        evaluation_batch=evaluation_batch,
+        evaluation_block=evaluation_block,
+    )
+
+
+def read_words(path: Path, *, command: str) -> list[str]:
+    """The words of a file in UTF-8, one <eos> behind each line. `command` makes the file, should it be missing."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            words = [word for line in lines for word in (*line.split(), END_OF_LINE)]
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing; get it with: {command}, or name another folder with dataset.root=DIR") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}); convert it, or delete it and run: {command}"
+        ) from error
+    if not words:
+        raise ValueError(f"{path} is empty; delete it and run: {command}")
+    return words
+
+
+def vocabulary(words: Sequence[str]) -> list[str]:
+    """The distinct words from the most to the least frequent, words of one frequency by alphabet: torchtext's order.
+
+    <unk> and <eos> have no places of their own: they stand where their frequency puts them.
+    """
+    return [word for word, _ in sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))]
+
+
+def encode(words: Sequence[str], numbers: Mapping[str, int], *, split: str) -> Tensor:
+    """Token ids (n,) int64. A word that is not in the vocabulary is <unk>; ValueError for a vocabulary without one."""
+    unknown = numbers.get(UNKNOWN)
+    if unknown is None and (strangers := [word for word in words if word not in numbers]):
+        raise ValueError(
+            f"the {split} split has words that the training file lacks, such as {strangers[0]!r}, and the training file has no "
+            f"{UNKNOWN} to stand for them; put {UNKNOWN} for the rare words of all splits"
+        )
+    return torch.tensor([numbers.get(word, unknown) for word in words])
+
+
+def _size(split: str, size: int | None, *, available: int) -> int:
+    if size is None:
+        return available
+    if isinstance(size, bool) or not isinstance(size, int) or not 2 <= size <= available:
+        raise ValueError(f"{split}_size={size!r}: a whole number of tokens from 2 to {available} is expected, or null for all")
+    return size
