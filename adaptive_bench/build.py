@@ -21,9 +21,10 @@ from adaptive_bench.curriculum import Curriculum
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.descent import Descent
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
+from adaptive_bench.lr_rules import LrRule, Unchanged
 from adaptive_bench.machine import Machine
 from adaptive_bench.record import Identity, RunFolder
-from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
+from adaptive_bench.schedulers.base import SizeScheduler, one_of, positive, whole_number
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.size import Progress, SizeRange
 from adaptive_bench.slot import Slot
@@ -103,22 +104,29 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     positive("epochs", cfg.epochs)
     epoch = task.train.epoch_samples
-    budget = max(1, round(cfg.epochs * epoch))
+    start = Progress(0, max(1, round(cfg.epochs * epoch)), epoch)
+    batch = _slot(cfg, "scheduler", "batch_size", start, largest=epoch)
+    block = _slot(cfg, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
+    descent = _descent(cfg, model, start)
+    if task.has_blocks:
+        _check_room(batch, block, start)
+    _check_conventions(cfg, task, block=block, rule=descent.rule)
     return Trainer(
         model=model,
         task=task,
-        descent=_descent(cfg, model, Progress(0, budget, epoch)),
-        batch=_slot(cfg, "scheduler", "batch_size", largest=epoch),
-        block=_slot(cfg, "block_scheduler", "block_size", largest=epoch if task.has_blocks else 1),
+        descent=descent,
+        batch=batch,
+        block=block,
+        fixed_tokens=cfg.tokens_per_step == "fixed",
         estimator=make(cfg, "estimator"),
-        budget=budget,
+        budget=start.budget,
         evaluate_every=_interval(cfg, "evaluate_every", epoch),
         checkpoint_every=_interval(cfg, "checkpoint_every", epoch),
         checkpoint=planned.folder.checkpoint,
         arrange=_arrangement(cfg, planned, task),
         conditions=planned.machine.timing,
         device=device,
-        loggers=_loggers(cfg, planned, budget=budget, metric=task.metric),
+        loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric),
     )
 
 
@@ -176,8 +184,8 @@ def named(slot: str, error: Exception) -> ValueError:
     return ValueError(f"{slot}.{error}" if re.match(r"\w+=", str(error)) else f"{slot}: {error}")
 
 
-def _slot(cfg: DictConfig, scheduler: str, size: str, *, largest: int) -> Slot:
-    """A scheduler and its range. The maximum is cut to what the data set has; a minimum above that is refused."""
+def _slot(cfg: DictConfig, scheduler: str, size: str, start: Progress, *, largest: int) -> Slot:
+    """A scheduler and its range. The maximum is cut to what the data set has; a minimum or a first size above that is refused."""
     rule: SizeScheduler = make(cfg, scheduler)
     if size == "block_size" and largest == 1 and not isinstance(rule, Fixed):
         raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
@@ -193,7 +201,39 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, *, largest: int) -> Slot:
     sizes = call(size, partial(SizeRange, **wanted))
     if sizes.maximum > largest:
         sizes = call(size, partial(replace, sizes, maximum=largest))
+    if 1 < largest < (first := rule.propose(start)) < math.inf:
+        raise ValueError(
+            f"{scheduler}={type(rule).__name__}: it starts with the size {first:g}, and this data set has {largest} samples; "
+            f"lower {scheduler}.initial or take more data"
+        )
     return Slot(scheduler=rule, sizes=sizes)
+
+
+def _check_room(batch: Slot, block: Slot, start: Progress) -> None:
+    """Whether a text is long enough for the first step, and for as many columns as there may be."""
+    columns, length, tokens = batch.peek(start), block.peek(start), start.epoch_samples
+    if columns * length > tokens:
+        raise ValueError(
+            f"the run starts with {columns} columns and blocks of {length}, {columns * length} tokens a step, and this text has "
+            f"{tokens} to predict; lower scheduler.initial or block_scheduler.initial, or take more text"
+        )
+    if not isinstance(batch.scheduler, Fixed) and batch.sizes.largest * length > tokens:
+        raise ValueError(
+            f"batch_size.maximum={batch.sizes.largest}: so many columns of a text with {tokens} tokens to predict are shorter "
+            f"than the first block of {length}; set batch_size.maximum to {tokens // length} or less, or take more text"
+        )
+
+
+def _check_conventions(cfg: DictConfig, task: Task, *, block: Slot, rule: LrRule) -> None:
+    """Whether what is to happen to a step as its block grows is possible, and happens once."""
+    one_of("tokens_per_step", cfg.tokens_per_step, ("floating", "fixed"))
+    if cfg.tokens_per_step == "fixed" and not task.has_blocks:
+        raise ValueError("tokens_per_step=fixed: the rows of this data set have no length; take floating")
+    if task.sums_blocks and not isinstance(rule, Unchanged) and not isinstance(block.scheduler, Fixed):
+        raise ValueError(
+            f"lr_rule={type(rule).__name__}: with dataset.loss_reduction=sum_time the gradient grows with the block already, and "
+            "the rule would count that growth twice; take dataset.loss_reduction=mean, or lr_rule=none"
+        )
 
 
 def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:

@@ -48,10 +48,8 @@ def pack(rows: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
     if not rows:
         return {}
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {
-        name: torch.tensor(values, dtype=torch.int64 if isinstance(values[0], int) else torch.float64)
-        for name, values in columns.items()
-    }
+    kinds = {bool: torch.bool, int: torch.int64, float: torch.float64}
+    return {name: torch.tensor(values, dtype=kinds[type(values[0])]) for name, values in columns.items()}
 
 
 def unpack(columns: Mapping[str, Tensor]) -> list[dict[str, float]]:

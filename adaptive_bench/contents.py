@@ -27,8 +27,14 @@ def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _told(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     told = dict(scheduler)
     if "trace" in scheduler:
-        results = told.pop("results")
-        told["trace"] = read_trajectory(scheduler["trace"], results=results, column=scheduler["column"]).digest()
+        results = told.pop("results")  # where a digest is looked up says nothing of what is found
+        if scheduler["trace"] is not None:  # null: a schedule stands for it, or the scheduler will say what is missing
+            told["trace"] = read_trajectory(scheduler["trace"], results=results, column=scheduler["column"]).digest()
+    followed = scheduler.get("schedule")
+    if isinstance(followed, Mapping) and followed.get("trace") is not None:
+        raise ValueError(
+            f"schedule.trace={followed['trace']}: a schedule sees nothing but the clock; give the trace to the control itself"
+        )
     if scheduler.get("calibration") is not None:
         told["calibration"] = read_calibration(scheduler["calibration"]).digest()
     return told

@@ -1,12 +1,12 @@
 """One update of the weights: learning rate, clipping, momentum, and the optimiser's step."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from adaptive_bench.lr_rules import LrRule
+from adaptive_bench.lr_schedules import LrSchedule
 from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.size import Progress
 
@@ -23,7 +23,7 @@ class Descent:
     optimizer: torch.optim.Optimizer
     lr: float
     rule: LrRule
-    schedule: Callable[[Progress], float]
+    schedule: LrSchedule
     max_grad_norm: float | None = None
     momentum_half_life: float | None = None
 
@@ -41,6 +41,7 @@ class Descent:
 
     def observe(self, seen: Observation) -> None:
         self.rule.observe(seen)
+        self.schedule.observe(seen)
 
     def step(self, model: nn.Module, progress: Progress, *, ratio: float, samples: int) -> float:
         """Update the weights by the gradients in `.grad`, of a step of so many samples; returns the learning rate."""

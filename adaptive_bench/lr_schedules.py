@@ -1,24 +1,32 @@
 """What the learning rate does as the budget is spent: its factor as a function of the position in samples.
 
-Each is called once when a run is assembled, and raises ValueError there for a budget that it does not fit.
+Each is called once when a run is assembled, and raises ValueError there for a budget that it does not fit. All but `Plateau`
+are functions of the position alone, the same for every scheduler.
 """
 
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
+from adaptive_bench.schedulers.base import Observation, positive, whole_number
+from adaptive_bench.schedulers.stall import Stall
 from adaptive_bench.size import Progress
+from adaptive_bench.state import Stateful
 
 
-class LrSchedule(ABC):
-    """A factor on the learning rate, as a function of the position alone."""
+@dataclass(kw_only=True)
+class LrSchedule(Stateful, ABC):
+    """A factor on the learning rate."""
+
+    def observe(self, seen: Observation) -> None:
+        """Take note of a finished step."""
 
     @abstractmethod
     def __call__(self, progress: Progress) -> float:
-        """The factor for the step that starts at `progress`."""
+        """The factor for the step that starts at `progress`. Changes nothing."""
 
 
 @final
@@ -30,7 +38,7 @@ class Constant(LrSchedule):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Cosine(LrSchedule):
     """final + (1 - final) * (1 + cos(pi * t)) / 2, t the spent share of the budget behind the warm-up
     (Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts).
@@ -53,7 +61,7 @@ class Cosine(LrSchedule):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class MultiStep(LrSchedule):
     """gamma^k behind the k-th milestone. Milestones are in epochs, ascending."""
 
@@ -71,7 +79,7 @@ class MultiStep(LrSchedule):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Staircase(LrSchedule):
     """gamma^i after i intervals of so many epochs; without an `interval`, of a fifth of the budget.
 
@@ -89,11 +97,11 @@ class Staircase(LrSchedule):
             )
 
     def __call__(self, progress: Progress) -> float:
-        return float(self.gamma ** progress.completed(progress.epochs / 5 if self.interval is None else self.interval))
+        return float(self.gamma ** progress.completed(self.interval))
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Zaremba(LrSchedule):
     """1 for the first `constant` epochs, then `decay` times as much in every epoch: decay^max(0, e - constant + 1) in the epoch
     of number e, counted from 0.
@@ -113,3 +121,44 @@ class Zaremba(LrSchedule):
 
     def __call__(self, progress: Progress) -> float:
         return float(self.decay ** max(0, math.floor(progress.completed(1) - self.constant + 1)))
+
+
+@final
+@dataclass(kw_only=True)
+class Plateau(LrSchedule):
+    """factor^k after k plateaus: a plateau is more than `patience` evaluations in a row whose loss on the validation split did
+    not fall, `cooldown` evaluations behind the last one not counted. Never below `minimum`.
+
+    torch's ReduceLROnPlateau with its rules (`Stall` has them) and its defaults, but for a patience of 2: here an evaluation is
+    mostly an epoch. What a run sees decides, so runs whose sizes differ have learning rates that differ.
+    """
+
+    factor: float = 0.1
+    patience: int = 2  # evaluations
+    threshold: float = 1e-4  # of the lowest loss, or in its unit
+    threshold_mode: str = "relative"
+    cooldown: int = 0  # evaluations
+    minimum: float = 0.0  # of the factor on the learning rate
+    reached: float = field(default=1.0, init=False)
+    cooling: int = field(default=0, init=False)  # evaluations that do not count yet
+    stall: Stall = field(init=False)
+
+    def __post_init__(self) -> None:
+        positive("factor", self.factor)
+        if not self.factor < 1 or not 0 <= self.minimum <= 1:
+            raise ValueError(
+                f"factor={self.factor}, minimum={self.minimum}: a factor below 1, a minimum from 0 to 1 are expected"
+            )
+        whole_number("cooldown", self.cooldown, least=0)
+        self.stall = Stall(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
+
+    def observe(self, seen: Observation) -> None:
+        if seen.validation_loss is None:
+            return
+        if self.stall.at(-seen.validation_loss, counts=not self.cooling):
+            self.reached, self.cooling = max(self.reached * self.factor, self.minimum), self.cooldown
+        else:
+            self.cooling = max(0, self.cooling - 1)
+
+    def __call__(self, progress: Progress) -> float:
+        return self.reached

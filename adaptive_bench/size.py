@@ -52,10 +52,11 @@ class Progress:
         """The whole budget in epochs."""
         return self.budget / self.epoch_samples
 
-    def completed(self, interval: float) -> int:
-        """How many whole intervals of `interval` epochs lie behind."""
+    def completed(self, interval: float | None) -> int:
+        """How many whole intervals of so many epochs lie behind; None stands for a fifth of the budget."""
+        spent = 5 * self.fraction if interval is None else self.epoch / interval
         # the tiny allowance makes 0.3 epochs hold three intervals of 0.1 although floats say 2.9999999999999996
-        return math.floor(self.epoch / interval + 1e-9)
+        return math.floor(spent + 1e-9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

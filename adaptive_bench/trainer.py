@@ -12,7 +12,7 @@ from torch import nn
 from adaptive_bench import aside
 from adaptive_bench.checkpoint import load, pack, random_state, restore_random_state, save, unpack
 from adaptive_bench.clock import Clock
-from adaptive_bench.datasets.base import Task
+from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.descent import Descent
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.loggers.base import Logger, Row
@@ -44,6 +44,7 @@ class Trainer:
     checkpoint: Path | None = None
     arrange: Callable[[nn.Module, Task], float] | None = None  # puts the samples in order; returns what that cost in seconds
     conditions: str = ""  # under which seconds are measured
+    fixed_tokens: bool = False  # whether rows become fewer as the block grows, so that a step keeps its samples
     loggers: Sequence[Logger] = ()
     samples: int = field(default=0, init=False)
     steps: list[Row] = field(default_factory=list, init=False)
@@ -67,7 +68,7 @@ class Trainer:
             self.clock.seconds["measure"] += self.arrange(self.model, self.task)
         self.resume()
         with self.clock.running("warmup"):
-            first = BatchShape(*(slot.peek(self.progress) for slot in self.slots.values())).within(self.budget)
+            first = self._shape(*(slot.peek(self.progress) for slot in self.slots.values())).within(self.budget)
             aside.warm_up(self.model, self.task, self.estimator, shape=first, needs=self.needs - SURVEYED)
         for logger in self.loggers:
             logger.start(self.steps, self.evaluations)
@@ -90,7 +91,7 @@ class Trainer:
             (batch, wish), (block, _) = (slot.advance(progress) for slot in self.slots.values())
             reasons = {f"{name}_{key}": why for name, slot in self.slots.items() for key, why in slot.signals(progress).items()}
         with self.clock.running("train"):
-            granted = BatchShape(batch, block)
+            granted = self._shape(batch, block)
             rows = self.task.train.take(granted.within(self.budget - self.samples))
             shape = rows.shape  # a text may have had less left
             needs = [part.needs(progress, shape.samples) for part in self.listeners]
@@ -98,7 +99,7 @@ class Trainer:
             seen = self.estimator.backward(self.task.loss, self.model, rows, asked - SURVEYED)
             if not math.isfinite(seen.loss):
                 raise Diverged(f"the loss became {seen.loss} at step {len(self.steps) + 1}, sample {self.samples}")
-            ratio = self.batch.growth * self.block.growth
+            ratio = self.batch.growth * self.block.growth * granted.batch / batch  # of samples a step
             lr = self.descent.step(self.model, progress, ratio=ratio, samples=shape.samples)
         self.clock.move(seen.seconds, source="train", to="measure")
         seconds = self.clock.seconds["train"] - trained
@@ -107,17 +108,24 @@ class Trainer:
         row = {"lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
         row |= {"physical_batch": seen.physical_batch, "block_size": shape.block}
         row |= {"batch_size_granted": batch, "block_size_granted": block}
+        row |= {"state_reset": rows.place is not None and rows.place.restarts}
         row |= {str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)} | reasons
         self._record("step", self.steps, row)
+        evaluated = self.evaluate("validation") if self._crossed(self.evaluate_every, progress.samples) else None
         after = Observation(
             progress=self.progress, shape=shape, lr=lr, loss=loss, stats=stats, seconds=seconds, whole=shape == granted,
-            evaluation=self._score() if self._crossed(self.evaluate_every, progress.samples) else None,
+            evaluation=None if evaluated is None else evaluated.value if self.task.maximise else -evaluated.value,
+            validation_loss=None if evaluated is None else evaluated.loss,
         )  # fmt: skip
         with self.clock.running("measure"):
             for part, wanted in zip(self.listeners, needs, strict=True):
                 part.observe(replace(after, stats={stat: stats[stat] for stat in wanted & stats.keys()}))
             if self._crossed(progress.epoch_samples, progress.samples):
                 self.estimator.start_epoch()
+
+    def _shape(self, batch: int, block: int) -> BatchShape:
+        """The shape of a step whose slots were granted these sizes."""
+        return BatchShape(self.batch.sizes.grant(batch / self.block.growth) if self.fixed_tokens else batch, block)
 
     def _survey(self, asked: frozenset[Stat], shape: BatchShape) -> dict[Stat, float]:
         """The statistics that take a pass over the data, at the weights as they now are."""
@@ -126,18 +134,14 @@ class Trainer:
         with self.clock.running("measure"):
             return {Stat.DIVERSITY_BOUND: aside.diversity_bound(self.model, self.task, self.estimator, shape=shape)}
 
-    def _score(self) -> float:
-        """The validation metric, turned so that higher is better."""
-        return self.evaluate("validation") * (1 if self.task.maximise else -1)
-
-    def evaluate(self, split: str) -> float:
+    def evaluate(self, split: str) -> Evaluation:
         """The task's metric on a whole split."""
         with self.clock.running("evaluate"):
             result = self.task.evaluate(self.model, split)
         self._record("evaluation", self.evaluations, {"split": split, "value": result.value, "loss": result.loss})
         if not math.isfinite(result.loss):
             raise Diverged(f"the {split} loss became {result.loss} at step {len(self.steps)}, sample {self.samples}")
-        return result.value
+        return result
 
     def _crossed(self, interval: int, before: int) -> bool:
         return self.samples // interval > before // interval
@@ -173,6 +177,7 @@ class Trainer:
 
     def _stateful(self) -> dict[str, Any]:
         return {
-            "model": self.model, "optimizer": self.descent.optimizer, "lr_rule": self.descent.rule, **self.slots,
+            "model": self.model, "optimizer": self.descent.optimizer, "lr_rule": self.descent.rule,
+            "lr_schedule": self.descent.schedule, **self.slots,
             "estimator": self.estimator, "task": self.task, "stream": self.task.train, "clock": self.clock,
         }  # fmt: skip

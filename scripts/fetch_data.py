@@ -1,4 +1,4 @@
-"""Download a data set and prepare it: python scripts/fetch_data.py cifar10 [--root data]."""
+"""Download a data set into <root>/<name>/, where dataset.root=<root> finds it: python scripts/fetch_data.py ptb [--root data]."""
 
 import argparse
 from pathlib import Path

@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import SMALL
 
+TEXT = ["dataset=markov_text", "model=lstm_small"]
 BAD = [
     (["scheduler=fixd"], ["scheduler/fixd", "adabatch", "divebatch", "exponential"]),
     (["dataset=mnist"], ["dataset/mnist", "cifar10", "digits"]),
@@ -53,9 +54,22 @@ BAD = [
     (["scheduler=shuffled", "scheduler.trace=nowhere"], ["scheduler.trace=nowhere", "no such file"]),
     (["scheduler=replay", f"scheduler.trace={__file__}"], ["scheduler.trace", "no readable Parquet file"]),
     (["scheduler=deba", "scheduler.calibration=nowhere.yaml"], ["scheduler.calibration=nowhere.yaml"]),
-    (["dataset=markov_text", "model=lstm_small", "scheduler@block_scheduler=gns"],
+    ([*TEXT, "scheduler@block_scheduler=gns"],
      ["block_scheduler=GradientNoiseScale", "positions of a row"]),
-    (["dataset=markov_text", "model=lstm_small", "order=curriculum"], ["order", "curriculum"]),
+    ([*TEXT, "scheduler.initial=4", "order=curriculum"], ["order", "curriculum"]),
+    (["scheduler.initial=300"], ["scheduler=Fixed", "size 300", "200 samples", "lower scheduler.initial"]),
+    ([*TEXT, "block_scheduler.initial=200"], ["block_scheduler=Fixed", "size 200", "199"]),
+    ([*TEXT, "scheduler.initial=200"], ["scheduler=Fixed", "size 200", "199"]),
+    ([*TEXT, "scheduler.initial=20"], ["20 columns and blocks of 32, 640 tokens a step", "199"]),
+    ([*TEXT, "scheduler=linear", "scheduler.initial=4"], ["batch_size.maximum=199", "to 6 or less"]),
+    ([*TEXT, "dataset.evaluation_batch=50"], ["dataset.evaluation_batch=50", "49 tokens"]),
+    ([*TEXT, "block_size.minimum=300"], ["block_size.minimum=300", "up to 199"]),
+    (["tokens_per_step=fixed"], ["tokens_per_step=fixed", "no length"]),
+    (["tokens_per_step=some"], ["tokens_per_step='some'", "floating or fixed"]),
+    ([*TEXT, "scheduler.initial=4", "dataset.loss_reduction=sum_time", "lr_rule=linear", "scheduler@block_scheduler=linear"],
+     ["lr_rule=Linear", "sum_time", "twice"]),
+    (["lr_schedule=plateau", "scheduler=smith"], ["scheduler.schedule=Plateau", "depends on what the run observes"]),
+    (["dataset=ptb", "dataset.root=nowhere", "model=lstm_small"], ["nowhere/ptb/ptb.train.txt is missing", "fetch_data.py ptb"]),
     (["momentum_half_life=0"], ["momentum_half_life=0"]),
     (["batch_size.cooldown=-1"], ["batch_size.cooldown=-1"]),
     (["order=curriculum", "order.span=0"], ["order.span=0"]),

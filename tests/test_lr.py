@@ -1,10 +1,13 @@
+import json
 import math
+import random
 from dataclasses import replace
 
 import pytest
+import torch
 
 from adaptive_bench import lr_rules, lr_schedules
-from adaptive_bench.schedulers import BatchShape, Observation, Stat
+from adaptive_bench.schedulers import BatchShape, Observation, Seesaw, Smith, Stat
 from adaptive_bench.size import Progress
 
 
@@ -114,3 +117,65 @@ def test_adascale_measures_once_in_so_many_samples():
 def test_a_half_life_below_zero_is_refused():
     with pytest.raises(ValueError, match="half_life=-1"):
         lr_rules.AdaScale(half_life=-1)
+
+
+ZAREMBA = {"small": (4, 0.5), "medium": (6, 0.8), "large": (14, 1 / 1.15)}
+
+
+@pytest.mark.parametrize(("constant", "decay"), ZAREMBA.values(), ids=ZAREMBA)
+def test_zaremba_decays_in_every_epoch_behind_the_constant_ones(constant, decay):
+    schedule = lr_schedules.Zaremba(constant=constant, decay=decay)
+    for epoch in range(20):  # TensorFlow's reference: decay ** max(epoch + 1 - constant, 0)
+        for share in (0, 0.5, 0.999):
+            progress = Progress(round(1000 * (epoch + share)), 20_000, 1000)
+            assert schedule(progress) == pytest.approx(decay ** max(epoch + 1 - constant, 0))
+
+
+@pytest.mark.parametrize("setting", [{"constant": -1}, {"decay": 0}, {"decay": 1.5}, {"constant": math.nan}])
+def test_an_impossible_zaremba_is_refused(setting):
+    with pytest.raises(ValueError, match=r"constant=.*decay="):
+        lr_schedules.Zaremba(**setting)
+
+
+def evaluated(loss: float | None) -> Observation:
+    return Observation(
+        progress=Progress(100, 9000, 1000), shape=BatchShape(100), lr=0.1, loss=1.0, stats={},
+        evaluation=None if loss is None else -math.exp(loss), validation_loss=loss,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["relative", "absolute"])
+@pytest.mark.parametrize("cooldown", [0, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_plateau_is_torchs_reduce_lr_on_plateau(mode, cooldown, seed):
+    rng = random.Random(seed)
+    losses = [5 * 0.9**step + 1 + rng.uniform(-0.05, 0.05) for step in range(80)]
+    settings = {"factor": 0.5, "patience": 1, "threshold": 0.01, "cooldown": cooldown}
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, threshold_mode="rel" if mode == "relative" else "abs", min_lr=1e-3, eps=0, **settings
+    )
+    ours, factors, expected = lr_schedules.Plateau(threshold_mode=mode, minimum=1e-3, **settings), [], []
+    for loss in losses:
+        theirs.step(loss)
+        expected.append(optimizer.param_groups[0]["lr"])
+        ours.observe(evaluated(loss))
+        ours.observe(evaluated(None))
+        kept = lr_schedules.Plateau(threshold_mode=mode, minimum=1e-3, **settings)  # stopped and resumed at every evaluation
+        kept.load_state_dict(json.loads(json.dumps(ours.state_dict())))
+        ours = kept
+        factors.append(ours(Progress(0, 100, 10)))
+    assert expected[-1] == 1e-3
+    assert factors == expected
+
+
+@pytest.mark.parametrize("setting", [{"factor": 1}, {"factor": 0}, {"minimum": 2}, {"cooldown": -1}, {"patience": 0.5}])
+def test_an_impossible_plateau_is_refused(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))}="):
+        lr_schedules.Plateau(**setting)
+
+
+@pytest.mark.parametrize("kind", [Smith, Seesaw])
+def test_a_size_cannot_take_the_place_of_a_schedule_that_waits_for_the_run(kind):
+    with pytest.raises(ValueError, match="schedule=Plateau: it depends on what the run observes"):
+        kind(schedule=lr_schedules.Plateau())

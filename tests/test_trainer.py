@@ -29,6 +29,7 @@ TRACE = [
     "block_size",
     "batch_size_granted",
     "block_size_granted",
+    "state_reset",
 ]
 SCHEDULERS = sorted(path.stem for path in (conf() / "scheduler").glob("*.yaml"))
 
@@ -243,39 +244,3 @@ def test_the_trace_shows_the_reasons(trained):
 def test_measuring_once_in_so_many_samples(trained):
     trace = trace_of(trained("scheduler=gns", "scheduler.initial=20", "scheduler.measure_every=100", "batch_size.maximum=20"))
     assert trace["grad_variance"].notna().tolist() == [True, False, False, False, False] * 4
-
-
-TEXT = ("dataset=markov_text", "model=lstm_small", "dataset.train_size=2002", "epochs=3", "scheduler.initial=8")
-
-
-def test_the_rest_of_a_text_is_recorded_as_what_it_is(trained):
-    trace = trace_of(trained(*TEXT, "scheduler@block_scheduler=exponential", "block_scheduler.factor=2"))
-    rests = trace[(trace["block_size"] < trace["block_size_granted"]) | (trace["batch_size"] < trace["batch_size_granted"])]
-    assert 3 <= len(rests) < len(trace) / 2
-    assert sorted(set(trace["block_size_granted"])) == [32, 64, 128]
-    assert (trace["samples"].diff().dropna() == (trace["batch_size"] * trace["block_size"])[1:]).all()
-    assert trace["samples"].iloc[-1] == 3 * 2001
-
-
-def test_a_replay_on_a_text_is_the_same_run(tmp_path, trained):
-    common = [*TEXT, "lr_rule=linear", "optimizer.lr=0.05"]
-    original = trained(*common, "scheduler=exponential", "scheduler.factor=2", "batch_size.maximum=32")
-    replayed = trained(*common[:-3], *common[-2:], "scheduler=replay", f"scheduler.trace={original}", "batch_size.maximum=32")
-    columns = ["samples", "lr", "loss", "batch_size", "batch_size_granted", "block_size"]
-    pd.testing.assert_frame_equal(trace_of(original)[columns], trace_of(replayed)[columns], check_exact=True)
-
-
-def test_the_loss_of_a_text_is_per_token_however_it_is_reduced(trained):
-    losses = {}
-    for reduction in ("mean", "sum_time"):
-        trace = trace_of(trained(*TEXT, f"dataset.loss_reduction={reduction}", "optimizer.lr=1e-6"))
-        losses[reduction] = trace["loss"].tolist()
-    assert losses["mean"] == pytest.approx(losses["sum_time"], rel=1e-3)
-
-
-def test_divebatch_on_a_text_counts_its_rows(trained):
-    trace = trace_of(trained(*TEXT, "scheduler=divebatch", "scheduler.interval=1", "scheduler.delta=1"))
-    first = trace[trace["samples"] <= 2001]
-    rows, sums = first["batch_size"], (first["batch_size"] * first["sample_sq_norms"]).sum()
-    wish = rows.sum() * sums / first["epoch_grad_sq_norm"].iloc[-1]
-    assert trace["batch_size_wished"].iloc[len(first)] == pytest.approx(max(8, wish))

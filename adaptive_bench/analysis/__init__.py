@@ -6,6 +6,7 @@ Figures are imported apart (`from adaptive_bench.analysis import figures`), beca
 from .compare import Comparison, difference, holm, ratio
 from .detectable import detectable
 from .intervals import Interval, log_t_interval, t_interval
+from .published import Claim, read_claims
 from .read import Runs, read
 from .render import render
 from .report import report
@@ -13,6 +14,7 @@ from .tables import Table, table
 from .targets import Crossing, costs, crossing, levels
 
 __all__ = [
+    "Claim",
     "Comparison",
     "Crossing",
     "Interval",
@@ -27,6 +29,7 @@ __all__ = [
     "log_t_interval",
     "ratio",
     "read",
+    "read_claims",
     "render",
     "report",
     "t_interval",

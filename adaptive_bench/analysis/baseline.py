@@ -26,7 +26,7 @@ def check(records: pd.DataFrame, *, wanted: str | None) -> None:
         raise ValueError(f"no arm is labelled {wanted!r}; the baseline must be one of: {', '.join(labels)}")
 
 
-def _plainness(record: dict[Any, Any]) -> tuple[bool, float, bool, str]:
-    initial = record["settings"].get("scheduler.initial")
-    size = float(initial) if isinstance(initial, int | float) else math.inf
-    return record["block_scheduler"] != "fixed", size, record["lr_rule"] != "none", record["label"]
+def _plainness(record: dict[Any, Any]) -> tuple[bool, float, float, bool, str]:
+    initial = (record["settings"].get(f"{slot}.initial") for slot in ("scheduler", "block_scheduler"))
+    batch, block = (float(size) if isinstance(size, int | float) else math.inf for size in initial)
+    return record["block_scheduler"] != "fixed", batch, block, record["lr_rule"] != "none", record["label"]

@@ -1,8 +1,10 @@
 """Numbers as text: what a reader sees in a table's cell."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 from .intervals import Interval
+from .published import Claim
 
 NOTHING = "-"
 
@@ -27,8 +29,23 @@ def speedup(effect: Interval) -> str:
     return interval(effect, decimals=max(2, decimals(effect.mean, digits=3)))
 
 
+def published(claims: Sequence[Claim]) -> str:
+    """The text "114.5; 125.4 [120.6, 130.2]": values and intervals with the digits that were published."""
+    return "; ".join(claim(each) for each in claims) or NOTHING
+
+
+def claim(published: Claim) -> str:
+    value, low, high = (f"{part:,.10g}" for part in (published.value, published.low, published.high))
+    return value if math.isnan(published.low) else f"{value} [{low}, {high}]"
+
+
 def p_value(p: float) -> str:
     return NOTHING if math.isnan(p) else f"{p:.2g}"
+
+
+def column_decimals(values: Iterable[Interval]) -> int:
+    """One number of decimals for a whole column: what its largest mean needs."""
+    return decimals(max((abs(value.mean) for value in values if math.isfinite(value.mean)), default=math.nan))
 
 
 def decimals(value: float, *, digits: int = 4) -> int:

@@ -10,9 +10,10 @@ from .compare import Comparison
 from .intervals import Interval
 from .rows import Cost, Row
 from .tables import Table
-from .targets import COSTS
 
+# names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
 NAMES = {"samples": "samples", "steps": "updates", "seconds": "seconds"}
+TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training_seconds"}
 
 
 def text_frame(table: Table) -> pd.DataFrame:
@@ -25,12 +26,12 @@ def raw_rows(table: Table) -> list[dict[str, Any]]:
     return [_raw(row, table=table) for row in table.rows]
 
 
-def _costs(table: Table) -> list[str]:
-    return [cost for cost in COSTS if table.timed or cost != "seconds"]
-
-
 def _shows_metric(table: Table) -> bool:
     return table.timed or not table.metric.startswith("seconds")
+
+
+def _shows_published(table: Table) -> bool:
+    return any(row.published for row in table.rows)
 
 
 def _text(row: Row, *, table: Table) -> dict[str, str]:
@@ -39,20 +40,28 @@ def _text(row: Row, *, table: Table) -> dict[str, str]:
         text["missing seeds"] = ", ".join(str(seed) for seed in row.missing) or cells.NOTHING
     if _shows_metric(table):
         text |= _metric_text(row, table=table)
+    text |= {heading: _total_text(row, table=table, cost=cost) for cost, heading in table.totals.items()}
     text["reached"] = f"{row.reached}/{row.n + row.diverged}"
-    text |= {f"{NAMES[cost]} to target": _cost_text(row.costs[cost], seconds=cost == "seconds") for cost in _costs(table)}
-    return text | {f"speed-up, {NAMES[cost]}": _speedup_text(row, cost=cost) for cost in _costs(table)}
+    names = NAMES | {"samples": table.counted_in}
+    text |= {f"{names[cost]} to target": _cost_text(row.costs[cost], seconds=cost == "seconds") for cost in table.costs}
+    return text | {f"speed-up, {names[cost]}": _speedup_text(row, cost=cost) for cost in table.costs}
 
 
 def _metric_text(row: Row, *, table: Table) -> dict[str, str]:
-    # one number of decimals for the whole column
-    largest = max((abs(other.value.mean) for other in table.rows if math.isfinite(other.value.mean)), default=math.nan)
-    decimals = 2 if table.percent else cells.decimals(largest)
     name = "ratio to baseline" if table.logs else "difference"
     change = "baseline"
     if row.change:
-        change = cells.interval(row.change.effect, decimals=3 if table.logs else decimals, sign=not table.logs)
-    return {table.header: cells.interval(row.value, decimals=decimals), name: change, "p (Holm)": cells.p_value(row.holm)}
+        change = cells.interval(row.change.effect, decimals=3 if table.logs else table.decimals, sign=not table.logs)
+    text = {table.header: cells.interval(row.value, decimals=table.decimals)}
+    if _shows_published(table):
+        text["published"] = cells.published(row.published)
+    return text | {name: change, "p (Holm)": cells.p_value(row.holm)}
+
+
+def _total_text(row: Row, *, table: Table, cost: str) -> str:
+    if cost != "seconds":
+        return cells.number(row.totals[cost].mean, decimals=0)
+    return cells.interval(row.totals[cost], decimals=cells.column_decimals(other.totals[cost] for other in table.rows))
 
 
 def _cost_text(cost: Cost, *, seconds: bool) -> str:
@@ -75,11 +84,20 @@ def _raw(row: Row, *, table: Table) -> dict[str, Any]:
             | _comparison("ratio" if table.logs else "difference", row.change)
             | {"p_holm": row.holm}
         )
+    if _shows_published(table):
+        raw["published"] = [
+            {name: getattr(claim, name) for name in ("value", "low", "high", "source", "note")}
+            | {"inside": claim.inside(row.value)}
+            for claim in row.published
+        ]
+    for cost in table.totals:
+        total = row.totals[cost]
+        raw |= _bounds(TOTALS[cost], total) if cost == "seconds" else {TOTALS[cost]: total.mean}
     raw |= {"reached": row.reached, "runs": row.n + row.diverged}
-    for cost in _costs(table):
+    for cost in table.costs:
         kind = "geometric mean" if row.costs[cost].complete else "median"
         raw |= _bounds(f"{NAMES[cost]}_to_target", row.costs[cost].value) | {f"{NAMES[cost]}_to_target_kind": kind}
-    for cost in _costs(table):
+    for cost in table.costs:
         raw |= _comparison(f"speedup_{NAMES[cost]}", row.speedups.get(cost))
     return raw | ({"detectable_speedup_seconds": row.detectable} if table.timed else {})
 

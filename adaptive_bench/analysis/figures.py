@@ -18,11 +18,11 @@ from matplotlib.ticker import ScalarFormatter
 from . import baseline as baselines
 from .compare import ratio
 from .intervals import t_interval
-from .metrics import unit
+from .metrics import counted_in, unit
 from .read import Runs
 from .targets import costs, levels
 
-AXES = {"samples": "samples", "seconds": "seconds (train + measure)", "batch_size": "batch size", "block_size": "block size"}
+AXES = {"seconds": "seconds (train + measure)", "batch_size": "batch size", "block_size": "block size"}
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.98, 1.0)
 GRID = 201  # points of a curve, at most
 COLORS = (0, 1, 2, 3, 4, 7, 9)  # of seaborn's ten; the other three look much like these
@@ -42,21 +42,21 @@ def styles(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
 def curves(runs: Runs, *, workload: str, x: str = "samples") -> Figure:
     """The validation metric against samples or seconds: the mean of an arm's runs that are done, with its 95 % t band."""
     records = runs.of(workload)
-    figure, axes = _canvas(records, x=AXES[x], y=f"validation {unit(records['metric'].iloc[0])}")
+    figure, axes = _canvas(records, x=_axis(records, x), y=f"validation {unit(records['metric'].iloc[0])}")
     looks = styles(runs.records["label"])
     for label, arm in records[records["status"] == "done"].groupby("label", sort=False):
         points = _on_grid([runs.validation(run) for run in arm["run"]], x=x)
         sns.lineplot(points, x="x", y="value", ax=axes, errorbar=_bounds, label=_plain(str(label)), **looks[str(label)])
-    axes.set(xlabel=AXES[x], ylabel=axes.get_ylabel())
+    axes.set(xlabel=_axis(records, x), ylabel=axes.get_ylabel())
     if records["metric"].iloc[0] == "perplexity":
         axes.set_yscale("log")
     return _with_legend(figure, axes)
 
 
 def sizes(runs: Runs, *, workload: str, column: str = "batch_size") -> Figure:
-    """The batch size (or block size) against samples, a thin line for each run."""
+    """The batch size (or block size) against samples (tokens), a thin line for each run."""
     records = runs.of(workload)
-    figure, axes = _canvas(records, x=AXES["samples"], y=AXES[column])
+    figure, axes = _canvas(records, x=_axis(records, "samples"), y=AXES[column])
     looks = styles(runs.records["label"])
     for label, arm in records.groupby("label", sort=False):
         for at, run in enumerate(arm["run"]):
@@ -78,9 +78,8 @@ def speedups(runs: Runs, *, workload: str, baseline: str | None = None) -> Figur
     """The speed-up in samples against the target's level; a line ends where a run misses the target."""
     records = runs.of(workload)
     chosen = baselines.choose(records, wanted=baseline)
-    figure, axes = _canvas(
-        records, x=f"target (% of the way to the median best of {_plain(chosen)})", y="speed-up in samples (x)"
-    )
+    name = f"target (% of the way to the median best of {_plain(chosen)})"
+    figure, axes = _canvas(records, x=name, y=f"speed-up in {_axis(records, 'samples')} (x)")
     looks = styles(runs.records["label"])
     for label, points in _speedups(runs, records=records, chosen=chosen).groupby("label", sort=False):
         axes.plot(points["level"], points["mean"], marker="o", markersize=3, label=_plain(str(label)), **looks[str(label)])
@@ -111,6 +110,10 @@ def alternative(figure: Figure) -> str:
     axes = figure.axes[0]
     arms = ", ".join(axes.get_legend_handles_labels()[1])
     return f"{axes.get_title()}: {axes.get_ylabel()} against {axes.get_xlabel()}. Arms: {arms or 'none'}.".replace("\\$", "$")
+
+
+def _axis(records: pd.DataFrame, column: str) -> str:
+    return counted_in(records) if column == "samples" else AXES[column]
 
 
 def _canvas(records: pd.DataFrame, *, x: str, y: str) -> tuple[Figure, Axes]:

@@ -39,6 +39,10 @@ def log_t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -
         raise ValueError(f"a logarithm of {data.min()}: values above 0 are expected; use t_interval for values of either sign")
     if (data == 0).any():
         return Interval(mean=0.0, low=math.nan, high=math.nan, n=len(data))
+    if len(data) > 0 and np.isfinite(data).all() and np.ptp(data) == 0:
+        value = float(data[0])  # to logarithms and back would turn 1,000 into 999.9999999999998
+        bound = value if len(data) > 1 else math.nan
+        return Interval(mean=value, low=bound, high=bound, n=len(data))
     return exp(t_interval(np.log(data), confidence=confidence))
 
 

@@ -17,7 +17,13 @@ def header(records: pd.DataFrame, *, metric: str) -> str:
     name = records["metric"].iloc[0]
     if metric in VALUES:
         return f"{VALUES[metric]} {unit(name)}"
-    return {"steps": "updates", "seconds": "seconds (train + measure)"}.get(metric, metric)
+    names = {"samples": counted_in(records), "steps": "updates", "seconds": "seconds (train + measure)"}
+    return names.get(metric, metric)
+
+
+def counted_in(records: pd.DataFrame) -> str:
+    """What the samples of a workload are: the tokens of a text, or samples."""
+    return "tokens" if records["metric"].iloc[0] == "perplexity" else "samples"
 
 
 def unit(name: str) -> str:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from . import cells
 from .compare import WELCH
 from .metrics import unit
+from .published import Claim
 from .rows import Row
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def notes(table: Table, *, records: pd.DataFrame, wanted: str | None, fraction: 
         _target(table, records=records, fraction=fraction),
         _seeds(table, records=records),
         _intervals(table),
+        _published(table),
+        _totals(table),
         _diverged(table),
         _misses(table),
         _unpaired(table),
@@ -83,6 +87,41 @@ def _intervals(table: Table) -> str:
         f"Brackets: 95 % intervals by Student's t{scale}. {change} and the speed-ups compare runs of the same seed (paired t), a "
         "speed-up on log ratios: baseline / arm, as a ratio of geometric means. p is corrected by Holm over the table's arms."
     )
+
+
+def _published(table: Table) -> str:
+    sources = dict.fromkeys(claim.source for row in table.rows for claim in row.published)
+    if not sources:
+        return ""
+    lines = [f"{source}: {_held(table, source=source)}." for source in sources]
+    return (
+        "Published values, held against our interval of the mean over seeds (a single published run may well lie outside it). "
+        f"{' '.join(lines)}"
+    )
+
+
+def _held(table: Table, *, source: str) -> str:
+    """Each value of a source against our interval, then what is to be said of the source."""
+    found = [(row, claim) for row in table.rows for claim in row.published if claim.source == source]
+    values = [f"{cells.claim(claim)} for {row.label} {_place(claim, row=row, table=table)}" for row, claim in found]
+    remarks = dict.fromkeys(claim.note for _, claim in found if claim.note)
+    return "; ".join([*values, *remarks])
+
+
+def _place(claim: Claim, *, row: Row, table: Table) -> str:
+    inside = claim.inside(row.value)
+    if inside is None:
+        return "has no interval of ours to lie in"
+    # as many decimals as the value may have, so that the numbers bear out what is said of them
+    ours = cells.interval(row.value, decimals=max(2, table.decimals))
+    return f"lies {'inside' if inside else 'outside'} ours, {ours}"
+
+
+def _totals(table: Table) -> str:
+    *first, last = table.totals.values()
+    names = f"{', '.join(first)} and {last}" if first else last
+    seconds = ", seconds with an interval on logarithms" if "seconds" in table.totals else ""
+    return f"{names.capitalize()} are what whole runs spent, of those that are done (geometric means{seconds})."
 
 
 def _diverged(table: Table) -> str:

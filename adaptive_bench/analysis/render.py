@@ -11,6 +11,7 @@ import pandas as pd
 from .columns import raw_rows, text_frame
 from .tables import Table
 
+CLAIM = ("value", "low", "high", "inside", "source")
 LATEX = {ord(char): f"\\{char}" for char in "&%$#_{}"}
 LATEX |= {ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}", ord("\\"): r"\textbackslash{}"}
 
@@ -36,13 +37,23 @@ def _one_markdown(table: Table) -> str:
 
 def _csv(tables: Sequence[Table]) -> str:
     frames = [
-        {"workload": table.title, "target": table.target, "baseline": table.baseline}
-        | row
-        | {"missing_seeds": " ".join(str(seed) for seed in row["missing_seeds"])}
+        {"workload": table.title, "target": table.target, "baseline": table.baseline} | _flat(row)
         for table in tables
         for row in raw_rows(table)
     ]
     return pd.DataFrame(frames).to_csv(index=False)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose lists are text: seeds, and of the published values a column each of what they are made of."""
+    flat = row | {"missing_seeds": " ".join(str(seed) for seed in row["missing_seeds"])}
+    claims = flat.pop("published", [])
+    return flat | {f"published_{name}": "; ".join(_shown(claim[name]) for claim in claims) for name in CLAIM if claims}
+
+
+def _shown(value: Any) -> str:
+    unknown = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if unknown else str(value)
 
 
 def _latex(tables: Sequence[Table]) -> str:

@@ -28,6 +28,7 @@ class Task(ABC):
     inputs: Sequence[int]  # shape of one sample
     outputs: int
     has_blocks: bool  # whether rows have a length that a block scheduler may set
+    sums_blocks: bool = False  # whether the loss is summed over a row's positions, so that it grows with the block
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

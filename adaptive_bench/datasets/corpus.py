@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -53,14 +54,18 @@ def corpus(
 def read_words(path: Path, *, command: str) -> list[str]:
     """The words of a file in UTF-8, one <eos> behind each line. `command` makes the file, should it be missing."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            words = [word for line in lines for word in (*line.split(), END_OF_LINE)]
-    except FileNotFoundError as error:
+        text = path.read_text(encoding="utf-8")  # at once: read by lines, the error below would count bytes from some line on
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{path} is missing; get it with: {command}, or name another folder with dataset.root=DIR") from error
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}); convert it, or delete it and run: {command}"
         ) from error
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error.strerror}); make it a readable file, or delete it and run: {command}"
+        ) from error
+    words = [word for line in StringIO(text) for word in (*line.split(), END_OF_LINE)]
     if not words:
         raise ValueError(f"{path} is empty; delete it and run: {command}")
     return words

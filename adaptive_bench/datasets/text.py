@@ -55,21 +55,22 @@ class LanguageModelling(Task):
         self.train = ColumnStream(train)
         self.held_out = held_out
         self.outputs = vocabulary
-        self.loss_reduction = loss_reduction
+        self.sums_blocks = loss_reduction == "sum_time"
         self.evaluation_shape = BatchShape(evaluation_batch, evaluation_block)
         self._carried = CarriedState()
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         total = _cross_entropy(model, batch, self._carried)
-        return total / (batch.shape.samples if self.loss_reduction == "mean" else len(batch))
+        return total / (len(batch) if self.sums_blocks else batch.shape.samples)
 
     def sample_loss(self, loss: float, shape: BatchShape) -> float:
-        return loss if self.loss_reduction == "mean" else loss / shape.block
+        return loss / shape.block if self.sums_blocks else loss
 
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
         """exp of the mean cross-entropy over all tokens of a split but its first, in columns of its own with the state carried.
 
-        The same columns for every scheduler; how long their blocks are makes no difference to the outcome.
+        The same columns and blocks for every scheduler. How long the blocks are makes no difference to a model that carries a
+        state; to one that does not, they are its context.
         """
         stream, carried, total = ColumnStream(self.held_out[split]), CarriedState(), 0.0
         shape = replace(self.evaluation_shape, block=min(self.evaluation_shape.block, stream.epoch_samples))

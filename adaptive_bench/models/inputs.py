@@ -1,4 +1,4 @@
-"""What a convolutional model can be fed."""
+"""What a model can be fed."""
 
 from collections.abc import Sequence
 
@@ -12,3 +12,12 @@ def image_channels(inputs: Sequence[int]) -> int:
             "model=linear for vectors, model=lstm_small for texts"
         )
     return inputs[0]
+
+
+def token_ids(inputs: Sequence[int]) -> None:
+    """Raises ValueError unless a sample is one token id, of the shape ()."""
+    if len(inputs):
+        raise ValueError(
+            f"inputs=({', '.join(map(str, inputs))}): this model reads token ids, and a sample of this data set is no token; "
+            "take dataset=markov_text or another text"
+        )

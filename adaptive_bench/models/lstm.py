@@ -5,6 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from adaptive_bench.models.inputs import token_ids
 from adaptive_bench.schedulers.base import whole_number
 
 State = tuple[Tensor, Tensor]  # h and c, each (layers, rows, hidden)
@@ -45,11 +46,7 @@ def lstm(
     init: float = 0.1,
 ) -> nn.Module:
     """An LSTM language model with every weight uniform on [-init, init] and every bias 0, the forget gates' among them."""
-    if len(inputs):
-        raise ValueError(
-            f"inputs=({', '.join(map(str, inputs))}): this model reads token ids, and a sample of this data set is no token; "
-            "take dataset=markov_text or another text"
-        )
+    token_ids(inputs)
     for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
         whole_number(name, size)
     if not 0 <= dropout < 1:

@@ -5,6 +5,7 @@ A file in this folder is all it takes: `from adaptive_bench.schedulers import Di
 
 import importlib
 import pkgutil
+from inspect import isabstract
 from typing import TYPE_CHECKING, Any
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
@@ -14,7 +15,7 @@ __all__ = ["BatchShape", "Observation", "Progress", "SizeRange", "SizeScheduler"
 
 for _found in pkgutil.iter_modules(__path__):
     for _name, _value in vars(importlib.import_module(f"{__name__}.{_found.name}")).items():
-        if isinstance(_value, type) and issubclass(_value, SizeScheduler) and _value is not SizeScheduler:
+        if isinstance(_value, type) and issubclass(_value, SizeScheduler) and not isabstract(_value):
             globals()[_name] = _value
             __all__ += [_name]
 

@@ -32,5 +32,4 @@ class AdaBatch(SizeScheduler):
         return True
 
     def propose(self, progress: Progress) -> float:
-        interval = progress.epochs / 5 if self.interval is None else self.interval
-        return self.initial * power(self.factor, progress.completed(interval))
+        return self.initial * power(self.factor, progress.completed(self.interval))

@@ -38,7 +38,7 @@ class Stat(StrEnum):
 class Observation:
     """One finished step. `progress` is the position behind it; `stats` holds at least what the scheduler needs, or
     nothing at a step that was not measured; `evaluation` is the validation metric if it was just taken, with its sign
-    turned where less is better: higher is better here, always.
+    turned where less is better: higher is better here, always. `validation_loss` comes with it, as it is.
     """
 
     progress: Progress
@@ -47,6 +47,7 @@ class Observation:
     loss: float
     stats: Mapping[Stat, float]
     evaluation: float | None = None
+    validation_loss: float | None = None
     size: int | None = None  # that the scheduler was granted; None: the batch, uncut
     whole: bool = True  # False where less than the granted shape was left: at the end of a budget, of an epoch of a text
     seconds: float = math.nan  # training time of the step

@@ -10,19 +10,20 @@ from adaptive_bench.size import Progress
 class Exponential(SizeScheduler):
     """B_i = initial * factor^i after i intervals.
 
-    `interval` is in epochs. The power is of the real value, not of a rounded size, so nothing drifts:
+    `interval` is in epochs, None a fifth of the budget. The power is of the real value, not of a rounded size, so nothing drifts:
     16 with factor 2 every 10 epochs is 16, 32, 64, 128, 256. A factor below 1 shrinks the size, down to a wish of 1.
 
     Source: lab sheet, strategy 2.
     """
 
     factor: float = 1.1
-    interval: float = 1  # epochs
+    interval: float | None = 1  # epochs; None: a fifth of the budget
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("factor", self.factor)
-        positive("interval", self.interval)
+        if self.interval is not None:
+            positive("interval", self.interval)
 
     def only_grows(self) -> bool:
         return self.factor >= 1

@@ -11,17 +11,19 @@ from adaptive_bench.size import Progress
 class Linear(SizeScheduler):
     """B_i = initial + increment * i after i intervals.
 
-    `interval` is in epochs. A negative increment shrinks the size; where it would fall to 0 or below, the wish is 1.
+    `interval` is in epochs, None a fifth of the budget. A negative increment shrinks the size; where it would fall to 0 or below,
+    the wish is 1.
 
     Source: lab sheet, strategy 1.
     """
 
     increment: float = 32  # samples an interval
-    interval: float = 1  # epochs
+    interval: float | None = 1  # epochs; None: a fifth of the budget
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("interval", self.interval)
+        if self.interval is not None:
+            positive("interval", self.interval)
         if not math.isfinite(self.increment):
             raise ValueError(f"increment={self.increment}: a finite number of samples is expected")
 

@@ -30,7 +30,12 @@ class Decay(Stateful):
 
 
 def check_schedule(schedule: LrSchedule) -> None:
-    """Raises ValueError for what is no function."""
+    """Raises ValueError for what is no function of the progress alone."""
+    if isinstance(schedule, Stateful) and schedule.state_dict():
+        raise ValueError(
+            f"schedule={type(schedule).__name__}: it depends on what the run observes, so the size cannot take its place; "
+            "take lr_schedule=cosine, multistep or another function of the progress"
+        )
     if not callable(schedule):
         raise ValueError(f"schedule={schedule!r}: a function of the progress is expected, as in lr_schedules")
 

@@ -1,28 +1,43 @@
-"""The sizes that a recorded run was granted, as the controls use them: what was done, without what was seen."""
+"""The sizes of a run as the controls use them: what was done, or what the clock says, without what was seen."""
 
 import hashlib
+import sys
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from adaptive_bench.schedulers.base import one_of
+from adaptive_bench.schedulers.base import SizeScheduler, one_of
 from adaptive_bench.size import Progress
+
+SHARES = 100  # equal ones of the budget, at whose starts a schedule is asked for its size
+EXPECTED = "the digest of a finished run, its folder or its trace.parquet is expected"
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """The granted size and the samples of each step. `cut` is the part of the last one that the budget's end left, 0 to 1."""
+    """A run in pieces, each of one size: the steps of a recorded run, or equal shares of a planned one.
 
-    sizes: tuple[int, ...]
+    `samples` and `updates` say how much of the run a piece is; those of a planned run are only in proportion to each other.
+    `cut`: the budget's end left a part of the last step, which then counts as less than one update.
+    """
+
+    sizes: tuple[float, ...]
     samples: tuple[int, ...]
+    updates: tuple[float, ...]
     starts: tuple[int, ...]
-    cut: float
+    cut: bool
 
     @classmethod
-    def of(cls, sizes: Sequence[int], samples: Sequence[int], *, cut: float = 1.0) -> "Trajectory":
-        return cls(tuple(sizes), tuple(samples), (0, *accumulate(samples[:-1])), cut)
+    def of(cls, sizes: Sequence[float], samples: Sequence[int], *, left: float = 1.0) -> "Trajectory":
+        """Steps of these sizes and samples; `left` is the part of the last one that the budget's end left, 0 to 1."""
+        return cls.pieces(sizes, samples, (*[1.0] * (len(sizes) - 1), left), cut=left < 1)
+
+    @classmethod
+    def pieces(cls, sizes: Sequence[float], samples: Sequence[int], updates: Sequence[float], *, cut: bool) -> "Trajectory":
+        return cls(tuple(sizes), tuple(samples), tuple(updates), (0, *accumulate(samples[:-1])), cut)
 
     @property
     def total(self) -> int:
@@ -30,25 +45,90 @@ class Trajectory:
         return self.starts[-1] + self.samples[-1]
 
     def position(self, progress: Progress) -> int:
-        """The recorded sample at the same share of the budget. In integers: at equal budgets it is the run's own."""
+        """The trajectory's sample at the same share of the budget. In integers: at equal budgets it is the run's own."""
         return progress.samples * self.total // progress.budget
 
-    def at(self, progress: Progress) -> int:
-        """The size of the recorded step that covers the same share of the budget."""
+    def at(self, progress: Progress) -> float:
+        """The size of the piece that covers the same share of the budget."""
         return self.sizes[bisect_right(self.starts, self.position(progress)) - 1]
 
     def whole(self) -> int:
-        """How many steps there are that the budget did not cut."""
-        return len(self.sizes) - (self.cut < 1)
+        """How many pieces there are that the budget did not cut."""
+        return len(self.sizes) - self.cut
 
     def ordered(self, order: Sequence[int]) -> "Trajectory":
-        """The whole steps in another order; one that the budget cut stays last, where a budget cuts."""
+        """The whole pieces in another order; one that the budget cut stays last, where a budget cuts."""
         order = [*order, *range(self.whole(), len(self.sizes))]
-        return self.of([self.sizes[i] for i in order], [self.samples[i] for i in order], cut=self.cut)
+        return self.pieces(
+            [self.sizes[i] for i in order],
+            [self.samples[i] for i in order],
+            [self.updates[i] for i in order],
+            cut=self.cut,
+        )
 
     def digest(self) -> str:
         """Of sizes and samples: a rerun of the recorded run writes other seconds and the same digest."""
         return hashlib.sha256(repr((self.sizes, self.samples)).encode()).hexdigest()[:16]
+
+
+@dataclass(kw_only=True)
+class Altered(SizeScheduler):
+    """The trajectory of a finished run, or of a rule that sees nothing but the clock, after an alteration.
+
+    How many samples the budget has is known at the first step; the trajectory of a schedule is made then.
+    """
+
+    trace: str | None = None
+    results: str = "results"
+    column: str = "batch_size"  # or block_size
+    schedule: SizeScheduler | None = None  # instead of a trace
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._altered: dict[tuple[int, int], Trajectory] = {}  # by budget and epoch; kept for speed, no state
+        if self.schedule is not None:
+            _refuse_feedback(self.schedule)
+            if self.trace is not None:
+                raise ValueError(
+                    f"trace={self.trace} and schedule={type(self.schedule).__name__}: one of the two is expected; leave one null"
+                )
+        elif self.trace is None:
+            raise ValueError(
+                f"trace=None: {EXPECTED}; or a schedule, which needs no run, as in +scheduler@scheduler.schedule=exponential"
+            )
+        else:
+            self._recorded = read_trajectory(self.trace, results=self.results, column=self.column)
+
+    @abstractmethod
+    def altered(self, path: Trajectory) -> Trajectory:
+        """What becomes of the trajectory."""
+
+    def propose(self, progress: Progress) -> float:
+        run = progress.budget, progress.epoch_samples
+        if run not in self._altered:
+            path = self._recorded if self.schedule is None else planned_trajectory(self.schedule, progress)
+            self._altered[run] = self.altered(path)
+        return self._altered[run].at(progress)
+
+
+def planned_trajectory(schedule: SizeScheduler, progress: Progress) -> Trajectory:
+    """What a rule of the clock wishes for over a run of this budget, at the starts of its shares."""
+    budget, epoch = progress.budget, progress.epoch_samples
+    # the first sample of each share: one rounded down would still be in the share before
+    starts = [-(-share * budget // SHARES) for share in range(SHARES)]
+    wishes = [schedule.propose(Progress(start, budget, epoch)) for start in starts]
+    sizes = [min(wish, sys.float_info.max) for wish in wishes]  # with an infinite one there would be no mean
+    return Trajectory.pieces(sizes, [1] * SHARES, [1 / size for size in sizes], cut=False)
+
+
+def _refuse_feedback(schedule: SizeScheduler) -> None:
+    if not isinstance(schedule, SizeScheduler):
+        raise ValueError(f"schedule={schedule!r}: a scheduler is expected, as in +scheduler@scheduler.schedule=exponential")
+    if type(schedule).observe is not SizeScheduler.observe:
+        raise ValueError(
+            f"schedule={type(schedule).__name__}: its sizes depend on what it observes, and a schedule may see nothing but the "
+            "clock; train a run of it and give that run as trace"
+        )
 
 
 def read_trajectory(trace: str | Path | None, *, results: str | Path, column: str) -> Trajectory:
@@ -63,13 +143,13 @@ def read_trajectory(trace: str | Path | None, *, results: str | Path, column: st
         raise ValueError(
             f"trace={trace}: {path} is no trace, its samples must ascend and its sizes be 1 or more; name another run"
         )
-    return Trajectory.of(sizes, samples, cut=served[-1] / sizes[-1])
+    return Trajectory.of(sizes, samples, left=served[-1] / sizes[-1])
 
 
 def _path(trace: str | Path | None, *, results: Path) -> Path:
     if not isinstance(trace, (str, Path)) or str(trace) in ("", "???"):
         given = "" if trace in (None, "", "???") else " (a digest that reads as a number needs quotes: \"'0123'\")"
-        raise ValueError(f"trace={trace}: the digest of a finished run, its folder or its trace.parquet is expected{given}")
+        raise ValueError(f"trace={trace}: {EXPECTED}{given}")
     named = Path(trace)
     if named.is_file():
         return named

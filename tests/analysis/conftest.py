@@ -60,7 +60,12 @@ class Results:
         values = [value for _, value in curve]
         end = curve[-1][0]
         row = RECORD | {"arm": arm, "seed": seed, "best": max(values), "final": values[-1]} | record
-        row |= {"samples": end, "steps": end / size, "seconds_train": end / 1000, "seconds_measure": end * measure / 1000}
+        row |= {
+            "samples": end,
+            "steps": math.ceil(end / size),
+            "seconds_train": end / 1000,
+            "seconds_measure": end * measure / 1000,
+        }
         row["settings"] = json.dumps(SETTINGS | {"scheduler.initial": size} | (settings or {}) | {"seed": seed})
         parts = [arm, size, settings, *(row[name] for name in ("scheduler", "block_scheduler", "lr_rule", "dataset"))]
         row["cell"] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]

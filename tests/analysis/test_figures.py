@@ -53,6 +53,15 @@ def test_every_run_has_its_sizes(runs: Runs) -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fixed_small", "jump"]
 
 
+def test_the_samples_of_a_text_are_tokens(results: Results) -> None:
+    results.add(metric="perplexity", maximise=False, curve=[(0, 1000), (1000, 100)])
+    runs = read(results.folder)
+    workload = runs.records["workload"].iloc[0]
+    assert figures.curves(runs, workload=workload).axes[0].get_xlabel() == "tokens"
+    assert figures.sizes(runs, workload=workload).axes[0].get_xlabel() == "tokens"
+    assert figures.speedups(runs, workload=workload).axes[0].get_ylabel() == "speed-up in tokens (x)"
+
+
 def test_the_speed_up_of_straight_lines_is_the_same_at_every_level(runs: Runs) -> None:
     figure = figures.speedups(runs, workload=runs.records["workload"].iloc[0])
     line = next(line for line in figure.axes[0].get_lines() if line.get_label() == "jump")

@@ -39,6 +39,8 @@ def test_no_value_has_no_mean(function: object) -> None:
 def test_equal_values_have_an_interval_without_width() -> None:
     interval = t_interval([0.1] * 3)  # whose plain standard deviation is 1.7e-17
     assert interval.low == interval.mean == interval.high
+    # to logarithms and back is not the identity: exp(log(1000)) is 999.9999999999998
+    assert log_t_interval([1000.0] * 3) == Interval(mean=1000, low=1000, high=1000, n=3)
 
 
 def test_a_logarithm_of_a_negative_value_is_refused() -> None:

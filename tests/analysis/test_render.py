@@ -36,6 +36,12 @@ def test_csv_parses_back(tables: list[Table]) -> None:
     assert float(jump["final_low"]) == pytest.approx(88.697347)
     assert float(jump["speedup_samples_high"]) == pytest.approx(11.19, abs=0.001)
     assert jump["speedup_seconds_method"] == "paired t"
+    assert float(jump["samples_trained"]) == pytest.approx(1000)
+    assert float(jump["updates"]) == pytest.approx(4032 ** (1 / 3))
+    assert float(jump["training_seconds_mean"]) == pytest.approx(1.25)
+    assert float(jump["training_seconds_low"]) == pytest.approx(0.06334, abs=1e-5)
+    assert float(jump["training_seconds_high"]) == pytest.approx(24.668, abs=1e-3)
+    assert not [name for name in jump if name.startswith("published")]
     miss = rows["digits / mlp", "50%_a|b & {c}"]
     assert miss["samples_to_target_mean"] == "inf"
     assert miss["missing_seeds"] == "1 2"
@@ -50,7 +56,12 @@ def test_json_parses_back_and_is_strict(tables: list[Table]) -> None:
     assert (cifar["title"], digits["baseline"]) == ("ci_far / mlp", "fixed_small")
     assert digits["target"] == pytest.approx(86)
     assert digits["notes"]
+    assert not [row for row in digits["rows"] if "published" in row]
     rows = {row["label"]: row for row in digits["rows"]}
+    assert rows["50%_a|b & {c}"]["training_seconds_mean"] == pytest.approx(1)
+    assert rows["50%_a|b & {c}"]["training_seconds_low"] is None
+    assert rows["fixed_small"]["samples_trained"] == pytest.approx(2000)
+    assert rows["fixed_small"]["updates"] == pytest.approx(252_000 ** (1 / 3))
     assert rows["jump"]["difference_mean"] == pytest.approx(2)
     assert rows["fixed_small"]["difference_mean"] is None
     assert rows["50%_a|b & {c}"]["seconds_to_target_mean"] == "inf"

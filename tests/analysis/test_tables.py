@@ -35,6 +35,9 @@ def test_two_arms_and_three_seeds_by_hand(two_by_three: Results) -> None:
     #   mean ln 2, half = 2.484138 ln 2 = 1.721873, exp(half) = 5.5950, so 2.00 [.357, 11.190].
     # updates: samples / 32 = 59.4 against samples / 64 = 14.8, ratio 4 [.715, 22.380].
     # seconds: 1 ms a sample against 1.25 ms with measuring: 1.9 against 1.1875, ratio 1.6 [.286, 8.952].
+    # whole runs: samples 1000 2000 4000 have the geometric mean 2000, 500 500 4000 have 1000; updates 32 63 125 have
+    #   252,000^(1/3) = 63.2, 8 8 63 have 4,032^(1/3) = 15.9; seconds 1 2 4: log 2 times (0, 1, 2), so 2 times or by 5.5950;
+    #   .625 .625 5: 1.25, logs ln .625 + ln 8 (0, 0, 1), s = ln 8 / sqrt(3), half 4.302653 ln 8 / 3 = 2.982367, exp 19.734.
     frame = text_frame(only(two_by_three))
     assert frame.to_dict("list") == {
         "arm": ["fixed_small", "jump"],
@@ -43,6 +46,9 @@ def test_two_arms_and_three_seeds_by_hand(two_by_three: Results) -> None:
         "test accuracy (%)": ["91.00 [88.52, 93.48]", "93.00 [88.70, 97.30]"],
         "difference": ["baseline", "+2.00 [-0.48, +4.48]"],
         "p (Holm)": ["-", "0.074"],
+        "samples trained": ["2,000", "1,000"],
+        "updates": ["63", "16"],
+        "training seconds": ["2.000 [0.357, 11.190]", "1.250 [0.063, 24.668]"],
         "reached": ["3/3", "3/3"],
         "samples to target": ["1,900", "950"],
         "updates to target": ["59", "15"],
@@ -62,6 +68,7 @@ def test_the_notes_say_where_the_numbers_come_from(two_by_three: Results) -> Non
     assert "95 % intervals by Student's t" in text
     assert "device cpu; threads 2; jobs 1; allocator tuned" in text
     assert "two-sided 5 %, first step of Holm over 1" in text
+    assert "Samples trained, updates and training seconds are what whole runs spent, of those that are done" in text
 
 
 def test_another_baseline_turns_the_table(two_by_three: Results) -> None:
@@ -227,6 +234,11 @@ def test_perplexity_is_minimised_on_logarithms(results: Results) -> None:
         results.add("jump", seed=seed, curve=[(0, 1000), (500, 50)], metric="perplexity", maximise=False, best=50.0)
     found = only(results)
     assert found.target == pytest.approx(1000**0.05 * 100**0.95)
+    assert list(text_frame(found))[6:] == [
+        *("tokens trained", "updates", "training seconds", "reached", "tokens to target", "updates to target"),
+        *("seconds to target", "speed-up, tokens", "speed-up, updates", "speed-up, seconds"),
+    ]
+    assert cell(found, "fixed_small", "tokens trained") == "1,000"
     assert cell(found, "jump", "ratio to baseline") == "0.500 [0.500, 0.500]"
     assert cell(found, "jump", "reached") == "2/2"
 

@@ -1,44 +1,275 @@
+"""What is fetched can be read; what is broken on the way leaves nothing behind."""
+
+import errno
+import hashlib
+import http.server
+import runpy
+import sys
+import tempfile
+import threading
+import zipfile
+from dataclasses import replace
+from functools import partial
+from http.client import IncompleteRead
+from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 
-from adaptive_bench.datasets.fetch import fetch
+from adaptive_bench.datasets.fetch import SOURCES, Source, fetch
 from adaptive_bench.datasets.images import read_prepared
+from adaptive_bench.datasets.ptb import FILES as PTB_FILES
+from adaptive_bench.datasets.wikitext2 import FILES as WIKITEXT2_FILES
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fetch_data.py"
+TEXTS = {
+    "ptb": {"ptb.train.txt": b" the cat \n", "ptb.valid.txt": b" the \n", "ptb.test.txt": b" cat \n"},
+    "wikitext2": {
+        "wiki.train.tokens": " \n = caf\u00e9 = \n".encode(),
+        "wiki.valid.tokens": b" a \n",
+        "wiki.test.tokens": b"b \n",
+    },
+}
 
 
-def download(folder: str, train: bool) -> SimpleNamespace:
+def images(folder: str, train: bool) -> SimpleNamespace:
     """Torchvision's CIFAR-10 has these two attributes: an array and a list."""
     count = 30 if train else 20
-    images = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    return SimpleNamespace(data=images, targets=[i % 10 for i in range(count)])
+    data = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return SimpleNamespace(data=data, targets=[i % 10 for i in range(count)])
 
 
-def test_what_is_fetched_can_be_read(tmp_path):
-    written = fetch("cifar10", root=tmp_path, download=download)
+def left_in(root: Path) -> list[str]:
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A web site with both corpora in small, which SOURCES point to: its folder, and the paths that it was asked for."""
+    folder, asked = tmp_path / "site", set()
+    folder.mkdir()
+    for file, content in TEXTS["ptb"].items():
+        (folder / file).write_bytes(content)
+    pack(folder / "corpus.zip", {f"inside/{file}": content for file, content in TEXTS["wikitext2"].items()})
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            asked.add(self.path)
+
+    monkeypatch.setenv("no_proxy", "*")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        point(monkeypatch, "ptb", url=url)
+        point(monkeypatch, "wikitext2", url=f"{url}/corpus.zip", within="inside")
+        yield SimpleNamespace(folder=folder, asked=asked)
+        server.shutdown()
+        thread.join()
+
+
+def point(monkeypatch, name: str, **changed: object) -> None:
+    sums = {file: hashlib.sha256(content).hexdigest() for file, content in TEXTS[name].items()}
+    monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], sha256=sums, **changed))
+
+
+def pack(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_fetched_images_can_be_read(tmp_path):
+    written = fetch("cifar10", root=tmp_path, download=images)
     assert [path.name for path in written] == ["train.npz", "test.npz"]
-    (images, labels), (_, test_labels) = read_prepared("cifar10", root=str(tmp_path), shape=(32, 32, 3), classes=10)
-    assert np.array_equal(images.numpy(), download("", True).data)
+    (data, labels), (_, test_labels) = read_prepared("cifar10", root=str(tmp_path), shape=(32, 32, 3), classes=10)
+    assert np.array_equal(data.numpy(), images("", True).data)
     assert labels.tolist() == [i % 10 for i in range(30)]
     assert len(test_labels) == 20
-    assert sorted(path.name for path in (tmp_path / "cifar10").iterdir()) == ["test.npz", "train.npz"]
+    assert left_in(tmp_path) == ["test.npz", "train.npz"]
 
 
-def test_what_is_there_is_left_alone(tmp_path):
-    fetch("cifar10", root=tmp_path, download=download)
+@pytest.mark.parametrize("name", TEXTS)
+def test_fetched_texts_are_what_the_site_has_byte_for_byte(site, tmp_path, name):
+    root = tmp_path / "new" / "data"
+    written = fetch(name, root=root)
+    assert {path.name: path.read_bytes() for path in written} == TEXTS[name]
+    assert left_in(root) == sorted(TEXTS[name])
+    assert {path.parent for path in written} == {root / name}
+
+
+@pytest.mark.parametrize(("name", "files"), [("ptb", PTB_FILES), ("wikitext2", WIKITEXT2_FILES)])
+def test_what_is_fetched_is_what_the_task_reads(name, files):
+    assert sorted(SOURCES[name].files) == sorted(files.values())
+
+
+def test_images_that_are_there_are_left_alone(tmp_path):
+    fetch("cifar10", root=tmp_path, download=images)
     (tmp_path / "cifar10" / "test.npz").unlink()
     stamp = (tmp_path / "cifar10" / "train.npz").stat().st_mtime_ns
-    assert fetch("cifar10", root=tmp_path, download=download) == [tmp_path / "cifar10" / "test.npz"]
+    assert fetch("cifar10", root=tmp_path, download=images) == [tmp_path / "cifar10" / "test.npz"]
     assert (tmp_path / "cifar10" / "train.npz").stat().st_mtime_ns == stamp
-    assert fetch("cifar10", root=tmp_path, download=download) == []
+    assert fetch("cifar10", root=tmp_path, download=images) == []
 
 
-def test_a_failed_download_leaves_nothing(tmp_path):
+def test_texts_that_are_there_are_left_alone_and_not_asked_for(site, tmp_path):
+    (tmp_path / "ptb").mkdir()
+    (tmp_path / "ptb" / "ptb.train.txt").write_text("of my own\n")
+    assert [path.name for path in fetch("ptb", root=tmp_path)] == ["ptb.valid.txt", "ptb.test.txt"]
+    assert site.asked == {"/ptb.valid.txt", "/ptb.test.txt"}
+    assert (tmp_path / "ptb" / "ptb.train.txt").read_text() == "of my own\n"
+    site.asked.clear()
+    assert fetch("ptb", root=tmp_path) == []
+    assert site.asked == set()
+
+
+def fails(name: str, root: Path, says: str, **settings: object) -> None:
+    """With a message that names the cause, the address and what to do, and with nothing left behind, there or in between."""
+    between = root.parent / "between"
+    between.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(between))
+        with pytest.raises(ValueError, match=f"the download of {name} failed: .*{says}") as caught:
+            fetch(name, root=root, **settings)
+    assert SOURCES[name].url in str(caught.value)
+    assert f"into {root / name} by hand" in str(caught.value)
+    assert list(between.iterdir()) == []
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("File not found or corrupted."), "File not found or corrupted;"),
+        (URLError("no route to host"), "no route to host"),
+        (IncompleteRead(b"12", 100), "IncompleteRead"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+@pytest.mark.parametrize("name", ["cifar10", "ptb", "wikitext2"])
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path, name, error, says):
+    def broken(address, *where, **settings):
+        raise error
+
+    fails(name, tmp_path / "data", says, download=broken)
+
+
+def test_half_of_the_images_are_not_kept(tmp_path):
     def broken(folder, train):
         if not train:
             raise RuntimeError("File not found or corrupted.")
-        return download(folder, train)
+        return images(folder, train)
 
-    with pytest.raises(ValueError, match="download of cifar10 failed: File not found or corrupted"):
-        fetch("cifar10", root=tmp_path, download=broken)
-    assert list(tmp_path.iterdir()) == []
+    fails("cifar10", tmp_path / "data", "File not found or corrupted", download=broken)
+
+
+def test_a_file_that_the_site_has_no_more(site, tmp_path):
+    (site.folder / "ptb.test.txt").unlink()
+    (site.folder / "corpus.zip").unlink()
+    fails("ptb", tmp_path / "one" / "data", "404")
+    fails("wikitext2", tmp_path / "two" / "data", "404")
+
+
+def test_a_text_of_another_content_is_refused(site, tmp_path):
+    (site.folder / "ptb.test.txt").write_bytes(b" dog \n")
+    found, expected = (hashlib.sha256(content).hexdigest() for content in (b" dog \n", b" cat \n"))
+    fails("ptb", tmp_path / "data", f"ptb.test.txt came with the SHA-256 {found}, expected was {expected}")
+
+
+MEMBERS = {f"inside/{file}": content for file, content in TEXTS["wikitext2"].items()}
+
+
+def spoil_first_member(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        start = archive.infolist()[0].header_offset + 30 + len("inside/wiki.train.tokens")
+    content = bytearray(path.read_bytes())
+    content[start + 3] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.write_text("<html>moved</html>"), "corpus.zip is no zip archive with .*File is not a zip file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-30]), "corpus.zip is no zip archive with"),
+        (spoil_first_member, "corpus.zip is no zip archive with"),
+        (lambda path: pack(path, dict(list(MEMBERS.items())[:2])), "no item named 'inside/wiki.test.tokens'"),
+        (lambda path: pack(path, MEMBERS | {"inside/wiki.valid.tokens": b" c \n"}), "wiki.valid.tokens came with the SHA-256"),
+    ],
+    ids=["no archive", "truncated", "spoilt", "incomplete", "of another content"],
+)
+def test_an_archive_that_is_not_what_it_should_be_is_refused(site, tmp_path, spoil, says):
+    spoil(site.folder / "corpus.zip")
+    fails("wikitext2", tmp_path / "data", says)
+
+
+def test_only_the_named_members_of_an_archive_are_read(site, tmp_path):
+    pack(site.folder / "corpus.zip", MEMBERS | {"../../stranger": b"1", "/stranger": b"2", "inside/../stranger": b"3"})
+    fetch("wikitext2", root=tmp_path / "data")
+    assert left_in(tmp_path / "data") == sorted(TEXTS["wikitext2"])
+    assert not list(tmp_path.rglob("stranger"))
+
+
+def test_a_root_that_is_a_file_is_refused(site, tmp_path):
+    (tmp_path / "data").touch()
+    with pytest.raises(ValueError, match=r"data/ptb cannot be written .*name another folder with --root"):
+        fetch("ptb", root=tmp_path / "data")
+
+
+class Overflow(Source):
+    """Two files, of which the second is too large for the disk."""
+
+    files = ("first", "second")
+
+    def get(self, wanted, folder):
+        def overflow(out):
+            out.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        return {"first": lambda out: out.write(b"whole"), "second": overflow}
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(SOURCES, "overflow", Overflow(url="", download=print))
+    with pytest.raises(ValueError, match=r"overflow cannot be written .*No space left"):
+        fetch("overflow", root=tmp_path)
+    assert left_in(tmp_path) == ["first"]
+    assert (tmp_path / "overflow" / "first").read_bytes() == b"whole"
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    def run(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fetch_data.py", *arguments])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_the_script_says_what_it_wrote(site, tmp_path, script):
+    code, out, _ = script("ptb", "--root", str(tmp_path))
+    assert (code, out.split()) == (0, [str(tmp_path / "ptb" / file) for file in TEXTS["ptb"]])
+    assert script("ptb", "--root", str(tmp_path)) == (0, f"{tmp_path / 'ptb'} is complete already\n", "")
+
+
+def test_the_script_says_what_failed(site, tmp_path, script):
+    (site.folder / "corpus.zip").unlink()
+    code, out, err = script("wikitext2", "--root", str(tmp_path / "data"))
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("fetch_data: error: the download of wikitext2 failed: HTTP Error 404")
+
+
+def test_the_script_names_the_sets_that_it_knows(script):
+    code, _, err = script("mnist")
+    assert code == 2
+    for name in SOURCES:
+        assert name in err

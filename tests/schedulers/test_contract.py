@@ -89,7 +89,7 @@ def observe(scheduler: SizeScheduler, progress: Progress, batch: int, rng: rando
 def test_there_are_schedulers_to_test():
     sheet = {"linear", "exponential", "cyclical", "loss", "confidence", "gns"}
     papers = {"divebatch", "divebatch_oracle", "deba", "deba_flags", "adabatch", "smith", "seesaw", "norm_test"}
-    more = {"inner_product_test", "cabs", "simigrad", "adadamp", "goodput", "plateau", "critical_warmup"}
+    more = {"inner_product_test", "cabs", "simigrad", "adadamp", "goodput", "plateau", "critical_warmup", "random_bptt"}
     controls = {"fixed", "step", "replay", "shuffled", "reversed", "mean_matched", "jump"}
     assert sheet | papers | more | controls <= set(NAMES)
 

@@ -28,11 +28,11 @@ def trace(tmp_path):
     return write(tmp_path / "runs" / "0a1b2c3d4e5f6789" / "trace.parquet", SIZES)
 
 
-def sizes_of(scheduler, *, budget: int = 300, maximum: int = 1000) -> list[int]:
+def sizes_of(scheduler, *, budget: int = 300, epoch: int = 100, maximum: int = 1000) -> list[int]:
     """The batch sizes of a whole run, as the trainer takes them: granted, and cut by the budget at its end."""
     slot, samples, sizes = Slot(scheduler=scheduler, sizes=SizeRange(maximum=maximum)), 0, []
     while samples < budget:
-        size, _ = slot.advance(Progress(samples, budget, 100))
+        size, _ = slot.advance(Progress(samples, budget, epoch))
         sizes.append(BatchShape(size).within(budget - samples).batch)
         samples += sizes[-1]
     return sizes

@@ -1,0 +1,123 @@
+"""Language models whose context is the block: nothing is carried from one to the next, and attention pays for its length."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adaptive_bench.models.inputs import token_ids
+from adaptive_bench.schedulers.base import whole_number
+
+State = tuple[()]
+
+
+class CausalAttention(nn.Module):
+    """softmax(Q K^T / sqrt(width / heads)) V in each head, over the positions up to a token's own (Vaswani et al. 2017, 3.2)."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.inward = nn.Linear(width, 3 * width)  # queries, keys and values
+        self.outward = nn.Linear(width, width)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """(rows, block, width) to the same."""
+        parts = self.inward(activations).unflatten(2, (3, self.heads, -1))
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, block, width / heads)
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True)
+        mixed: Tensor = self.outward(attended.transpose(1, 2).flatten(2))
+        return mixed
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + contract(gelu(expand(norm(x)))), four times as wide inside."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = CausalAttention(width=width, heads=heads, dropout=dropout)
+        self.feedforward_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        activations = activations + self.dropout(self.attention(self.attention_norm(activations)))
+        inside = F.gelu(self.expand(self.feedforward_norm(activations)))
+        update: Tensor = self.dropout(self.contract(inside))
+        return activations + update
+
+
+class LanguageTransformer(nn.Module):
+    """Embedding times sqrt(width) plus sinusoidal positions, pre-norm blocks, a last LayerNorm and a linear layer without bias.
+
+    A decoder only, as in GPT-2 (Radford et al. 2019), with the fixed positions of Vaswani et al. (2017, arXiv 1706.03762), which
+    exist for blocks of any length. `tied`: the embedding is the output's weight, too (Press and Wolf 2017, arXiv 1608.05859).
+    """
+
+    def __init__(self, *, vocabulary: int, width: int, heads: int, layers: int, dropout: float, tied: bool) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width=width, heads=heads, dropout=dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, vocabulary, bias=False)
+        if tied:
+            self.output.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Tokens (rows, block) to logits (rows, block, vocabulary) and the empty state: every block begins anew."""
+        embedded = self.embedding(tokens)  # (rows, block, width)
+        block, width = embedded.shape[1:]
+        positions = sinusoids(block, width, device=tokens.device).to(embedded.dtype)
+        activations = self.dropout(embedded * width**0.5 + positions)
+        for layer in self.blocks:
+            activations = layer(activations)
+        return self.output(self.norm(activations)), ()
+
+
+def sinusoids(block: int, width: int, *, device: torch.device) -> Tensor:
+    """PE(t, 2i) = sin(t / 10000^(2i / width)) and PE(t, 2i + 1) = cos of the same, (block, width).
+
+    Vaswani et al. (2017), section 3.5. In float64: single precision knows angles near 10^5 to two decimals only.
+    """
+    rates = 10_000 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
+    angles = torch.arange(block, dtype=torch.float64, device=device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
+
+
+def transformer(
+    *,
+    inputs: Sequence[int],
+    outputs: int,
+    width: int,
+    heads: int,
+    layers: int,
+    dropout: float = 0.0,
+    tied: bool = True,
+    init: float = 0.02,
+) -> nn.Module:
+    """A decoder-only transformer language model whose context is the block.
+
+    Initialised as GPT-2 is (Radford et al. 2019, section 2.3): weights normal with standard deviation `init`, those of the
+    2 * layers projections that end in the residual stream divided by sqrt(2 * layers), biases 0.
+    """
+    token_ids(inputs)
+    for name, size in (("width", width), ("heads", heads), ("layers", layers)):
+        whole_number(name, size)
+    if width % heads:
+        raise ValueError(f"heads={heads}: width={width} does not split into so many heads; take a divisor of it")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout}: the share of activations to drop is expected, from 0 up and below 1")
+    if not init > 0:
+        raise ValueError(f"init={init}: a standard deviation above 0 is expected")
+    model = LanguageTransformer(vocabulary=outputs, width=width, heads=heads, layers=layers, dropout=dropout, tied=tied)
+    for name, parameter in model.named_parameters():  # a tied weight comes once
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.dim() == 2:  # a LayerNorm's is a vector of ones and stays one
+            into_residual = name.endswith(("outward.weight", "contract.weight"))
+            nn.init.normal_(parameter, std=init / (2 * layers) ** 0.5 if into_residual else init)
+    return model

@@ -1,0 +1,46 @@
+"""When a run has stopped to improve: what rules that wait for a plateau have in common."""
+
+import math
+from dataclasses import dataclass, field
+
+from adaptive_bench.schedulers.base import one_of, positive, whole_number
+from adaptive_bench.state import Stateful
+
+
+@dataclass(kw_only=True)
+class Stall(Stateful):
+    """More than `patience` evaluations in a row without an improvement, as torch's ReduceLROnPlateau counts them.
+
+    v, of which more is better, improves on the best so far where v > best + threshold * |best| (`threshold_mode=relative`) or
+    v > best + threshold (`absolute`). The first finite one is an improvement, one that is not finite never is. A stall starts the
+    count anew, the best stays.
+    """
+
+    patience: int
+    threshold: float = 1e-4  # of the best value, or in its unit
+    threshold_mode: str = "relative"
+    best: float | None = field(default=None, init=False)
+    count: int = field(default=0, init=False)  # evaluations since the last improvement or stall
+
+    def __post_init__(self) -> None:
+        whole_number("patience", self.patience, least=0)
+        if self.threshold:
+            positive("threshold", self.threshold)
+        one_of("threshold_mode", self.threshold_mode, ("relative", "absolute"))
+
+    def at(self, value: float, *, counts: bool = True) -> bool:
+        """Take note of an evaluation; whether it completes a stall. One that does not count can still be an improvement."""
+        if self._improves(value):
+            self.best, self.count = value, 0
+        elif counts:
+            self.count += 1
+        stalled = self.count > self.patience
+        if stalled:
+            self.count = 0
+        return stalled
+
+    def _improves(self, value: float) -> bool:
+        if self.best is None or not math.isfinite(value):
+            return math.isfinite(value)
+        margin = self.threshold * abs(self.best) if self.threshold_mode == "relative" else self.threshold
+        return value > self.best + margin

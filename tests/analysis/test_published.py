@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from adaptive_bench.analysis import Claim, Table, read, read_claims, render, report, table
+from adaptive_bench.analysis.columns import text_frame
+from adaptive_bench.record import Identity
+from tests.conftest import composed
+
+if TYPE_CHECKING:
+    from tests.analysis.conftest import Results
+
+SETTINGS = {"dataset": "ptb", "model": "lstm_200", "arm": "zaremba_small", "epochs": 13, "dataset.train_size": None}
+OTHER = Claim(
+    settings={"arm": "block_16", "epochs": 13}, metric="perplexity", value=130, low=120, high=140.5, source="B", note="c"
+)
+CLAIMS = (
+    Claim(settings=SETTINGS, metric="perplexity", value=114.5, source="A, Table 1"),
+    Claim(settings=SETTINGS, metric="perplexity", value=115.91, source="B"),
+    OTHER,
+)
+
+
+def add(results: Results, arm: str = "zaremba_small", *, finals: tuple[float, ...] = (114.0, 115.0), **options: Any) -> None:
+    """Runs of an arm with these test perplexities; `settings` are on top of those of the claims."""
+    settings = {"epochs": 13, "dataset.train_size": None} | options.pop("settings", {})
+    record = {"dataset": "ptb", "model": "lstm_200", "metric": "perplexity", "maximise": False, "best": 100.0} | options
+    for seed, final in enumerate(finals):
+        results.add(arm, seed=seed, curve=[(0, 1000), (1000, 100)], settings=settings, final=final, **record)
+
+
+def only(results: Results, **options: Any) -> Table:
+    (found,) = table(read(results.folder), **{"claims": CLAIMS} | options)
+    return found
+
+
+def note(found: Table) -> str:
+    return "\n".join(line for line in found.notes if line.startswith("Published"))
+
+
+def test_values_stand_beside_the_metric_of_the_arm_they_are_about(results: Results) -> None:
+    add(results)
+    add(results, "block_16")
+    add(results, "block_32")
+    found = only(results)
+    frame = text_frame(found).set_index("arm")
+    assert list(frame)[2:5] == ["test perplexity", "published", "ratio to baseline"]
+    assert frame["published"].to_dict() == {
+        "zaremba_small": "114.5; 115.91",
+        "block_16": "130 [120, 140.5]",
+        "block_32": "-",
+    }
+
+
+def test_the_note_says_of_each_source_once_whether_its_values_lie_inside(results: Results) -> None:
+    # ln 100 and ln 121 have the mean ln 110 and s = ln 1.21 / sqrt(2), half t(1, .975) s / sqrt(2) = 12.7062 ln 1.1: the interval
+    # is 110 times or by 1.1^12.7062 = 3.3569
+    add(results, finals=(100.0, 121.0))
+    add(results, "block_16", finals=(90.0, 90.0))
+    text = note(only(results))
+    assert "A, Table 1: 114.5 for zaremba_small lies inside ours, 110.00 [32.77, 369.26]." in text
+    assert (
+        " B: 130 [120, 140.5] for block_16 lies outside ours, 90.00 [90.00, 90.00]; "
+        "115.91 for zaremba_small lies inside ours, 110.00 [32.77, 369.26]; c." in text
+    )
+    assert text.count("A, Table 1") == text.count(" B: ") == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"settings": {"epochs": 39}},
+        {"settings": {"epochs": "13"}},
+        {"settings": {"dataset.train_size": 1000}},
+        {"dataset": "wikitext2"},
+        {"model": "lstm_650"},
+        {"arm": "zaremba_medium"},
+        {"metric": "accuracy"},
+    ],
+)
+def test_one_setting_that_differs_leaves_the_claims_out(results: Results, other: dict[str, Any]) -> None:
+    add(results, **other)
+    found = only(results)
+    assert "published" not in text_frame(found)
+    assert note(found) == ""
+
+
+def test_the_bounds_of_an_interval_are_inside(results: Results) -> None:
+    add(results, finals=(114.5, 114.5))
+    assert [claim.inside(only(results).rows[0].value) for claim in CLAIMS[:2]] == [True, False]
+
+
+@pytest.mark.parametrize(("finals", "status"), [((114.0,), "done"), ((math.nan, math.nan), "diverged")])
+def test_without_an_interval_of_ours_nothing_is_inside(results: Results, finals: tuple[float, ...], status: str) -> None:
+    add(results, finals=finals, status=status)
+    found = only(results)
+    assert text_frame(found)["published"].tolist() == ["114.5; 115.91"]
+    assert "114.5 for zaremba_small has no interval of ours to lie in" in note(found)
+
+
+@pytest.mark.parametrize("metric", ["best", "samples", "seconds"])
+def test_claims_are_of_test_values_only(results: Results, metric: str) -> None:
+    add(results)
+    found = only(results, metric=metric)
+    assert "published" not in text_frame(found)
+    assert note(found) == ""
+
+
+def test_a_setting_of_null_matches_a_record_without_it_and_true_is_not_1(results: Results) -> None:
+    add(results, settings={"flag": True})
+    record = read(results.folder).records.iloc[0].to_dict()
+
+    def applies(**settings: object) -> bool:
+        return Claim(settings=settings, metric="perplexity", value=1.0, source="A").applies(record)
+
+    assert applies(unknown=None, flag=True, epochs=13.0)
+    assert not applies(flag=1)
+    assert not applies(unknown=0)
+
+
+def test_json_has_a_list_and_csv_a_column_each(results: Results) -> None:
+    add(results, finals=(114.5, 114.5))
+    add(results, "block_16")
+    add(results, "block_32")
+    made = [only(results)]
+    rows = {row["label"]: row for row in json.loads(render(made, "json"))[0]["rows"]}
+    assert rows["zaremba_small"]["published"] == [
+        {"value": 114.5, "low": None, "high": None, "source": "A, Table 1", "note": "", "inside": True},
+        {"value": 115.91, "low": None, "high": None, "source": "B", "note": "", "inside": False},
+    ]
+    assert rows["block_32"]["published"] == []
+    flat = {row["label"]: row for row in csv.DictReader(io.StringIO(render(made, "csv")))}
+    names = [f"published_{name}" for name in ("value", "low", "high", "inside", "source")]
+    assert [flat["zaremba_small"][name] for name in names] == ["114.5; 115.91", "; ", "; ", "True; False", "A, Table 1; B"]
+    assert [float(flat["block_16"][name]) for name in names[:3]] == [130, 120, 140.5]
+    assert [flat["block_32"][name] for name in names] == [""] * 5
+
+
+def test_the_report_shows_what_the_package_knows(results: Results) -> None:
+    add(results)
+    page = report(read(results.folder), results.folder / "report.html").read_text()
+    assert '<th scope="col">published</th>' in page
+    assert "<td>114.5; 115.91</td>" in page
+    assert "Zaremba, Sutskever, Vinyals 2014, arXiv 1409.2329, Table 1: 114.5 for zaremba_small lies inside ours" in page
+    assert '<th scope="col">tokens trained</th>' in page
+
+
+WHOLE = {"settings": {"arm": "a"}, "metric": "perplexity", "value": 1, "source": "A"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("a", "is 'a'; a mapping"),
+        ({"settings": {"arm": "a"}, "metric": "perplexity"}, "lacks value, source"),
+        (WHOLE | {"values": 1}, "has values; only"),
+        (WHOLE | {"value": "114,5"}, "value is '114,5'; a finite number"),
+        (WHOLE | {"value": True}, "value is True"),
+        (WHOLE | {"value": math.nan}, "value is nan"),
+        (WHOLE | {"low": 0}, "low and high come together"),
+        (WHOLE | {"low": 2, "high": 3}, "with the value between them"),
+        (WHOLE | {"low": 0, "high": None}, "high is None"),
+        (WHOLE | {"source": ""}, "source is ''; a text"),
+        (WHOLE | {"note": 3}, "note is 3; a text"),
+        (WHOLE | {"metric": None}, "metric is None"),
+        (WHOLE | {"settings": {}}, r"settings is \{\}; a mapping"),
+        (WHOLE | {"settings": ["arm"]}, r"settings is \['arm'\]"),
+        (WHOLE | {"settings": {"dataset": {"train_size": 1}}}, r"settings\.dataset is a mapping; write dotted keys"),
+    ],
+)
+def test_a_malformed_entry_is_named_with_its_file(tmp_path: Path, entry: object, message: str) -> None:
+    path = tmp_path / "claims.yaml"
+    OmegaConf.save(OmegaConf.create([WHOLE, entry]), path)
+    with pytest.raises(ValueError, match=rf"claims\.yaml: entry 2.*{message}"):
+        read_claims(path)
+
+
+@pytest.mark.parametrize("text", ["", "a: 1", "3", "- {", "- ${", "- {a: 1, a: 2}", None])
+def test_a_file_that_holds_no_list_is_named(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "claims.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=r"claims\.yaml: .*a list of claims is expected"):
+        read_claims(path)
+
+
+def test_an_entry_is_read_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(
+        "- {settings: {arm: a, dataset.size: null, optimizer.lr: 1e-2}, metric: m, value: 2, low: 1, high: 3, source: s, note: n}"
+    )
+    settings = {"arm": "a", "dataset.size": None, "optimizer.lr": 0.01}
+    assert read_claims(path) == (Claim(settings=settings, metric="m", value=2, low=1, high=3, source="s", note="n"),)
+
+
+@pytest.mark.parametrize("claim", read_claims(), ids=lambda claim: f"{claim.settings['arm']}-{claim.value}")
+def test_a_run_with_the_settings_of_a_claim_gets_it(claim: Claim) -> None:
+    # what the command line refuses to set could never match
+    names = {name: claim.settings[name] for name in ("dataset", "model", "arm")}
+    values = {key: "null" if value is None else value for key, value in claim.settings.items() if key not in names}
+    made = composed(
+        *(f"{key}={value}" for key, value in ({"dataset": names["dataset"], "model": names["model"]} | values).items())
+    )
+    cfg = OmegaConf.to_container(made, resolve=False)
+    assert isinstance(cfg, dict)
+    settings = Identity.of({str(key): value for key, value in cfg.items() if key != "hydra"}).settings
+    record = names | {"metric": "perplexity", "settings": json.loads(json.dumps(settings))}
+    assert claim.applies(record)
+    assert not claim.applies(record | {"settings": record["settings"] | {"epochs": 1}})
+
+
+def test_the_yardstick_meets_both_of_its_values() -> None:
+    own = [claim.value for claim in read_claims() if claim.settings["arm"] == "zaremba_small"]
+    assert own == [114.5, 115.91]
