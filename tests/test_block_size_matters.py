@@ -1,4 +1,4 @@
-"""The suite can see what block size buys: a text with a known answer, read in blocks that hold the answer and in ones that do not."""
+"""The suite can see what block size buys: a text with a known answer, in blocks that hold the answer and in ones that do not."""
 
 import pandas as pd
 import pytest
