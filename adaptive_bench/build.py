@@ -25,7 +25,9 @@ from adaptive_bench.lr_rules import LrRule, Unchanged
 from adaptive_bench.machine import Machine
 from adaptive_bench.record import Identity, RunFolder
 from adaptive_bench.schedulers.base import SizeScheduler, one_of, positive, whole_number
+from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed
+from adaptive_bench.schedulers.trajectory import Altered
 from adaptive_bench.size import Progress, SizeRange
 from adaptive_bench.slot import Slot
 from adaptive_bench.trainer import Trainer
@@ -110,7 +112,9 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
     descent = _descent(cfg, model, start)
     if task.has_blocks:
         _check_room(batch, block, start)
-    _check_conventions(cfg, task, block=block, rule=descent.rule)
+    _check_conventions(cfg, task, batch=batch, block=block, rule=descent.rule)
+    if cfg.tokens_per_step == "fixed":
+        _check_fixed_tokens(batch, block, start)
     return Trainer(
         model=model,
         task=task,
@@ -201,10 +205,10 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, start: Progress, *, larges
     sizes = call(size, partial(SizeRange, **wanted))
     if sizes.maximum > largest:
         sizes = call(size, partial(replace, sizes, maximum=largest))
-    if 1 < largest < (first := rule.propose(start)) < math.inf:
+    if 1 < largest < rule.initial == rule.propose(start):  # controls start with another size than `initial`, which the range cuts
         raise ValueError(
-            f"{scheduler}={type(rule).__name__}: it starts with the size {first:g}, and this data set has {largest} samples; "
-            f"lower {scheduler}.initial or take more data"
+            f"{scheduler}={type(rule).__name__}: it starts with the size {rule.initial:g}, and this data set has {largest} "
+            f"samples; lower {scheduler}.initial or take more data"
         )
     return Slot(scheduler=rule, sizes=sizes)
 
@@ -212,7 +216,7 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, start: Progress, *, larges
 def _check_room(batch: Slot, block: Slot, start: Progress) -> None:
     """Whether a text is long enough for the first step, and for as many columns as there may be."""
     columns, length, tokens = batch.peek(start), block.peek(start), start.epoch_samples
-    if columns * length > tokens:
+    if columns * length > tokens and all(slot.scheduler.propose(start) == slot.scheduler.initial for slot in (batch, block)):
         raise ValueError(
             f"the run starts with {columns} columns and blocks of {length}, {columns * length} tokens a step, and this text has "
             f"{tokens} to predict; lower scheduler.initial or block_scheduler.initial, or take more text"
@@ -224,7 +228,27 @@ def _check_room(batch: Slot, block: Slot, start: Progress) -> None:
         )
 
 
-def _check_conventions(cfg: DictConfig, task: Task, *, block: Slot, rule: LrRule) -> None:
+def _check_fixed_tokens(batch: Slot, block: Slot, start: Progress) -> None:
+    """Whether rows can follow the block: nothing else may set them, and there is at least one for the longest block."""
+    if not isinstance(batch.scheduler, Fixed) or batch.sizes.multiple_of > 1:
+        raise ValueError(
+            f"tokens_per_step=fixed: the rows follow the block, but scheduler={type(batch.scheduler).__name__} and "
+            f"batch_size.multiple_of={batch.sizes.multiple_of} set them, too; take scheduler=fixed and batch_size.multiple_of=1"
+        )
+    if isinstance(block.scheduler, Altered):
+        raise ValueError(
+            "tokens_per_step=fixed: a step keeps the tokens of the first one, and "
+            f"block_scheduler={type(block.scheduler).__name__} begins with another block than the run it alters; take floating"
+        )
+    tokens = batch.peek(start) * block.peek(start)
+    if block.sizes.largest > tokens and not isinstance(block.scheduler, Fixed):
+        raise ValueError(
+            f"block_size.maximum={block.sizes.largest}: with tokens_per_step=fixed a step has {tokens} tokens, less than one row "
+            f"of that; set block_size.maximum to {tokens} or less, or take more columns"
+        )
+
+
+def _check_conventions(cfg: DictConfig, task: Task, *, batch: Slot, block: Slot, rule: LrRule) -> None:
     """Whether what is to happen to a step as its block grows is possible, and happens once."""
     one_of("tokens_per_step", cfg.tokens_per_step, ("floating", "fixed"))
     if cfg.tokens_per_step == "fixed" and not task.has_blocks:
@@ -233,6 +257,11 @@ def _check_conventions(cfg: DictConfig, task: Task, *, block: Slot, rule: LrRule
         raise ValueError(
             f"lr_rule={type(rule).__name__}: with dataset.loss_reduction=sum_time the gradient grows with the block already, and "
             "the rule would count that growth twice; take dataset.loss_reduction=mean, or lr_rule=none"
+        )
+    if task.sums_blocks and isinstance(batch.scheduler, CABS):
+        raise ValueError(
+            "scheduler=CABS: it divides the gradient's variance by the loss, and with dataset.loss_reduction=sum_time the one is of "
+            "a whole block, the other of a token; take dataset.loss_reduction=mean"
         )
 
 

@@ -48,8 +48,13 @@ def pack(rows: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
     if not rows:
         return {}
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    kinds = {bool: torch.bool, int: torch.int64, float: torch.float64}
-    return {name: torch.tensor(values, dtype=kinds[type(values[0])]) for name, values in columns.items()}
+    return {name: torch.tensor(values, dtype=_kind(values[0])) for name, values in columns.items()}
+
+
+def _kind(value: float) -> torch.dtype:
+    if isinstance(value, bool):
+        return torch.bool
+    return torch.int64 if isinstance(value, int) else torch.float64
 
 
 def unpack(columns: Mapping[str, Tensor]) -> list[dict[str, float]]:

@@ -129,8 +129,8 @@ class Plateau(LrSchedule):
     """factor^k after k plateaus: a plateau is more than `patience` evaluations in a row whose loss on the validation split did
     not fall, `cooldown` evaluations behind the last one not counted. Never below `minimum`.
 
-    torch's ReduceLROnPlateau with its rules (`Stall` has them) and its defaults, but for a patience of 2: here an evaluation is
-    mostly an epoch. What a run sees decides, so runs whose sizes differ have learning rates that differ.
+    torch's ReduceLROnPlateau with its rules (`Stall` has them), without its `eps`, and with its defaults but for a patience of 2:
+    here an evaluation is mostly an epoch. What a run sees decides, so runs whose sizes differ have learning rates that differ.
     """
 
     factor: float = 0.1

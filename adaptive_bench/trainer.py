@@ -44,7 +44,9 @@ class Trainer:
     checkpoint: Path | None = None
     arrange: Callable[[nn.Module, Task], float] | None = None  # puts the samples in order; returns what that cost in seconds
     conditions: str = ""  # under which seconds are measured
-    fixed_tokens: bool = False  # whether rows become fewer as the block grows, so that a step keeps its samples
+    fixed_tokens: bool = (
+        False  # whether rows become fewer as the block grows, so that a step keeps its samples, to the nearest row
+    )
     loggers: Sequence[Logger] = ()
     samples: int = field(default=0, init=False)
     steps: list[Row] = field(default_factory=list, init=False)
@@ -107,7 +109,7 @@ class Trainer:
         stats, loss = {**seen.stats, **self._survey(asked, granted)}, self.task.sample_loss(seen.loss, shape)
         row = {"lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
         row |= {"physical_batch": seen.physical_batch, "block_size": shape.block}
-        row |= {"batch_size_granted": batch, "block_size_granted": block}
+        row |= {"batch_size_granted": granted.batch, "block_size_granted": block}
         row |= {"state_reset": rows.place is not None and rows.place.restarts}
         row |= {str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)} | reasons
         self._record("step", self.steps, row)
@@ -125,7 +127,7 @@ class Trainer:
 
     def _shape(self, batch: int, block: int) -> BatchShape:
         """The shape of a step whose slots were granted these sizes."""
-        return BatchShape(self.batch.sizes.grant(batch / self.block.growth) if self.fixed_tokens else batch, block)
+        return BatchShape(max(1, math.floor(batch / self.block.growth + 0.5)) if self.fixed_tokens else batch, block)
 
     def _survey(self, asked: frozenset[Stat], shape: BatchShape) -> dict[Stat, float]:
         """The statistics that take a pass over the data, at the weights as they now are."""

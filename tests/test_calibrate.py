@@ -172,13 +172,14 @@ def test_a_run_is_what_its_files_hold_wherever_they_lie(tmp_path):
     def told(name, **changes):
         scheduler = {"trace": str(tmp_path / name), "results": name, "column": "batch_size"}
         block = {"calibration": str(tmp_path / name / "calibration.yaml")}
-        return by_content({"seed": 0, "scheduler": scheduler | changes, "block_scheduler": block})
+        return by_content({"seed": 0, "dataset": {}, "scheduler": scheduler | changes, "block_scheduler": block})
 
     assert told("one") == told("two")
     assert told("one") != told("one", column="block_size")
     assert "results" not in told("one")["scheduler"]
-    assert by_content({"seed": 1, "scheduler": {"initial": 4}, "block_scheduler": {"calibration": None}}) == {
+    assert by_content({"seed": 1, "dataset": {}, "scheduler": {"initial": 4}, "block_scheduler": {"calibration": None}}) == {
         "seed": 1,
+        "dataset": {},
         "scheduler": {"initial": 4},
         "block_scheduler": {"calibration": None},
     }

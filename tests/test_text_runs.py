@@ -5,6 +5,8 @@ import pytest
 
 from tests.test_trainer import trace_of
 
+SLOTS = ("scheduler", "block_scheduler")
+
 TEXT = ("dataset=markov_text", "model=lstm_small", "dataset.train_size=2002", "epochs=3", "scheduler.initial=8")
 
 
@@ -54,11 +56,14 @@ def test_the_trace_says_where_columns_were_laid_anew(trained):
 
 @pytest.mark.parametrize("rule", ["none", "linear"])
 def test_with_fixed_tokens_rows_give_way_to_longer_blocks_and_the_learning_rate_stays(trained, rule):
-    growing = ("scheduler@block_scheduler=exponential", "block_scheduler.factor=2", "tokens_per_step=fixed", f"lr_rule={rule}")
+    growing = (
+        "scheduler@block_scheduler=exponential", "block_scheduler.factor=2", "block_size.maximum=256", "tokens_per_step=fixed",
+        f"lr_rule={rule}",
+    )  # fmt: skip
     trace = trace_of(trained(*TEXT, *growing))
     whole = trace[(trace["block_size"] == trace["block_size_granted"]) & (trace["batch_size"] * trace["block_size"] > 128)]
     assert whole.groupby("block_size")["batch_size"].agg(set).to_dict() == {32: {8}, 64: {4}, 128: {2}}
-    assert (trace["batch_size_granted"] == 8).all()
+    assert (trace["batch_size_granted"] * trace["block_size_granted"] == 256).all()
     assert set(trace["lr"]) == {0.1}
     assert trace[trace["state_reset"]]["block_size"].tolist() == [32, 64, 128]
 
@@ -76,3 +81,25 @@ def test_a_plateau_of_the_validation_loss_lowers_the_learning_rate(trained):
     # no evaluation is twice as good as the first: each of the others is a plateau
     expected = [0.1 * 0.1 ** max(0, (seen["samples"] < samples).sum() - 1) for samples in trace["samples"]]
     assert trace["lr"].tolist() == pytest.approx(expected)
+
+
+def test_a_run_with_fixed_tokens_is_replayed_by_its_rows_and_blocks(trained):
+    shrinking = ("scheduler@block_scheduler=exponential", "block_scheduler.factor=0.5", "tokens_per_step=fixed")
+    original = trained(*TEXT, *shrinking, "block_size.maximum=256")
+    slots = ("scheduler=replay", "scheduler@block_scheduler=replay", "block_scheduler.column=block_size", "batch_size.maximum=32")
+    replayed = trained(*(o for o in TEXT if "initial" not in o), *slots, *(f"{slot}.trace={original}" for slot in SLOTS))
+    columns = ["samples", "lr", "loss", "batch_size", "batch_size_granted", "block_size", "state_reset"]
+    pd.testing.assert_frame_equal(trace_of(original)[columns], trace_of(replayed)[columns], check_exact=True)
+    assert trace_of(original)["batch_size_granted"].max() == 32
+
+
+def test_a_control_that_starts_beyond_the_text_is_cut_like_any_later_size(trained):
+    schedule = "{_target_: adaptive_bench.schedulers.exponential.Exponential, initial: 100, factor: 4, interval: 1}"
+    reversed_ = (
+        "scheduler@block_scheduler=reversed",
+        "block_scheduler.column=block_size",
+        f"block_scheduler.schedule={schedule}",
+    )
+    trace = trace_of(trained(*TEXT, *reversed_, "scheduler.initial=2", "epochs=3"))
+    assert trace["block_size_granted"].iloc[0] == 512
+    assert trace["block_size_granted"].iloc[-1] == 100

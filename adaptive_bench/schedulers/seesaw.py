@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler
-from adaptive_bench.schedulers.smith import Decay, LrSchedule, check_schedule
+from adaptive_bench.schedulers.smith import Decay, Schedule, check_schedule
 from adaptive_bench.size import Progress
 
 
@@ -23,7 +23,7 @@ class Seesaw(SizeScheduler):
     Source: Meterez et al. 2025, arXiv 2510.14717.
     """
 
-    schedule: LrSchedule
+    schedule: Schedule
     decay: Decay = field(default_factory=Decay, init=False)
 
     def __post_init__(self) -> None:

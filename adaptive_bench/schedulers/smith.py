@@ -8,7 +8,7 @@ from adaptive_bench.schedulers.base import Observation, SizeScheduler
 from adaptive_bench.size import Progress
 from adaptive_bench.state import Stateful
 
-LrSchedule = Callable[[Progress], float]
+Schedule = Callable[[Progress], float]
 
 
 @dataclass(kw_only=True)
@@ -17,7 +17,7 @@ class Decay(Stateful):
 
     peak: float = field(default=0.0, init=False)  # largest factor of a finished step
 
-    def observe(self, schedule: LrSchedule, seen: Observation) -> None:
+    def observe(self, schedule: Schedule, seen: Observation) -> None:
         """Take note of the factor that the step `seen` was taken with."""
         start = Progress(seen.progress.samples - seen.shape.samples, seen.progress.budget, seen.progress.epoch_samples)
         self.peak = max(self.peak, schedule(start))
@@ -29,7 +29,7 @@ class Decay(Stateful):
         return self.peak / factor if factor > 0 else math.inf
 
 
-def check_schedule(schedule: LrSchedule) -> None:
+def check_schedule(schedule: Schedule) -> None:
     """Raises ValueError for what is no function of the progress alone."""
     if isinstance(schedule, Stateful) and schedule.state_dict():
         raise ValueError(
@@ -56,7 +56,7 @@ class Smith(SizeScheduler):
     Source: Smith, Kindermans, Ying, Le 2018, arXiv 1711.00489.
     """
 
-    schedule: LrSchedule
+    schedule: Schedule
     decay: Decay = field(default_factory=Decay, init=False)
 
     def __post_init__(self) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import Claim, Table, read, read_claims, render, report, table
 from adaptive_bench.analysis.columns import text_frame
 from adaptive_bench.record import Identity
-from tests.conftest import composed
 
 if TYPE_CHECKING:
     from tests.analysis.conftest import Results
@@ -145,7 +146,8 @@ def test_json_has_a_list_and_csv_a_column_each(results: Results) -> None:
 
 
 def test_the_report_shows_what_the_package_knows(results: Results) -> None:
-    add(results)
+    settings = {key: value for key, value in read_claims()[0].settings.items() if key not in ("dataset", "model", "arm")}
+    add(results, settings=settings)
     page = report(read(results.folder), results.folder / "report.html").read_text()
     assert '<th scope="col">published</th>' in page
     assert "<td>114.5; 115.91</td>" in page
@@ -201,22 +203,58 @@ def test_an_entry_is_read_as_it_stands(tmp_path: Path) -> None:
     assert read_claims(path) == (Claim(settings=settings, metric="m", value=2, low=1, high=3, source="s", note="n"),)
 
 
-@pytest.mark.parametrize("claim", read_claims(), ids=lambda claim: f"{claim.settings['arm']}-{claim.value}")
-def test_a_run_with_the_settings_of_a_claim_gets_it(claim: Claim) -> None:
-    # what the command line refuses to set could never match
+SWEEPS = {
+    "zaremba_small": "ptb_zaremba_small",
+    "zaremba_medium": "ptb_zaremba_medium",
+    "block_16": "ptb_table1",
+    "block_doubling": "ptb_table1",
+}
+
+
+def record_of(claim: Claim, *overrides: str) -> dict[str, Any]:
+    """What the sweep that the claim is about records of its arm, on the corpus that the claim names."""
+    arm = str(claim.settings["arm"])
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        cfg = compose("config", [f"sweep={SWEEPS[arm]}", f"arm={arm}", *overrides])
+    made = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(made, dict)
+    made["dataset"]["content"] = claim.settings["dataset.content"]
     names = {name: claim.settings[name] for name in ("dataset", "model", "arm")}
-    values = {key: "null" if value is None else value for key, value in claim.settings.items() if key not in names}
-    made = composed(
-        *(f"{key}={value}" for key, value in ({"dataset": names["dataset"], "model": names["model"]} | values).items())
-    )
-    cfg = OmegaConf.to_container(made, resolve=False)
-    assert isinstance(cfg, dict)
-    settings = Identity.of({str(key): value for key, value in cfg.items() if key != "hydra"}).settings
-    record = names | {"metric": "perplexity", "settings": json.loads(json.dumps(settings))}
-    assert claim.applies(record)
-    assert not claim.applies(record | {"settings": record["settings"] | {"epochs": 1}})
+    return names | {"metric": claim.metric, "settings": json.loads(json.dumps(Identity.of(made).settings))}
 
 
-def test_the_yardstick_meets_both_of_its_values() -> None:
-    own = [claim.value for claim in read_claims() if claim.settings["arm"] == "zaremba_small"]
-    assert own == [114.5, 115.91]
+every = pytest.mark.parametrize("claim", read_claims(), ids=lambda claim: f"{claim.settings['arm']}-{claim.value}")
+
+
+@every
+def test_a_run_of_the_sweep_gets_its_claim(claim: Claim) -> None:
+    assert claim.applies(record_of(claim))
+    assert claim.applies(record_of(claim, "seed=3", "threads=1"))
+
+
+@every
+@pytest.mark.parametrize(
+    "override",
+    [
+        "epochs=1", "dataset.train_size=1000", "dataset.test_size=1000", "model.hidden=100", "optimizer.lr=0.5",
+        "max_grad_norm=1", "lr_schedule=constant", "lr_rule=linear", "tokens_per_step=fixed", "scheduler=gns",
+        "scheduler.initial=7", "block_scheduler.initial=7", "scheduler@block_scheduler=linear", "max_grad_norm=null",
+    ],
+)  # fmt: skip
+def test_a_run_with_another_setting_gets_none(claim: Claim, override: str) -> None:
+    assert not claim.applies(record_of(claim, override))
+
+
+@every
+def test_nor_does_a_run_of_the_arm_with_the_other_reduction_or_another_corpus(claim: Claim) -> None:
+    other = "mean" if claim.settings["dataset.loss_reduction"] == "sum_time" else "sum_time"
+    assert not claim.applies(record_of(claim, f"dataset.loss_reduction={other}"))
+    record = record_of(claim)
+    assert not claim.applies(record | {"settings": record["settings"] | {"dataset.content": "0"}})
+
+
+@pytest.mark.parametrize("override", ["optimizer.momentum=0.9", "model.dropout=0.1", "model.init=0.2", "model.tied=true"])
+def test_a_yardstick_names_the_whole_recipe(override: str) -> None:
+    claims = [claim for claim in read_claims() if str(claim.settings["arm"]).startswith("zaremba")]
+    assert [claim.value for claim in claims] == [114.5, 115.91, 82.7, 82.07]
+    assert not any(claim.applies(record_of(claim, override)) for claim in claims)

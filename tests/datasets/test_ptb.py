@@ -8,7 +8,10 @@ from functools import cache
 import pytest
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from adaptive_bench.analysis import read_claims
+from adaptive_bench.contents import by_content
 from adaptive_bench.datasets.corpus import encode, read_words, vocabulary
 from adaptive_bench.datasets.fetch import SOURCES
 from tests.conftest import composed
@@ -99,3 +102,11 @@ def test_the_ids_are_those_of_torchtext(real_data):
     numbers = {word: number for number, word in enumerate(ours)}
     for split, part in words.items():
         assert encode(part, numbers, split=split).tolist() == theirs(part)
+
+
+def test_published_values_are_about_these_files(real_data):
+    settings = OmegaConf.to_container(composed("dataset=ptb", f"dataset.root={real_data('ptb')}"), resolve=False)
+    content = by_content(settings)["dataset"]["content"]
+    claims = [claim for claim in read_claims() if claim.settings["dataset"] == "ptb"]
+    assert len(claims) >= 6
+    assert {claim.settings["dataset.content"] for claim in claims} == {content}

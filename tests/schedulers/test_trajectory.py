@@ -138,7 +138,7 @@ def test_the_class_that_the_controls_share_is_not_offered_as_one():
 def test_what_a_run_is_does_not_depend_on_where_it_looks_for_a_trace_that_it_does_not_use():
     def told(**changed):
         scheduler = {"trace": None, "results": "here", "column": "batch_size", "schedule": {"initial": 16}} | changed
-        return by_content({"scheduler": scheduler, "block_scheduler": {}})
+        return by_content({"dataset": {}, "scheduler": scheduler, "block_scheduler": {}})
 
     assert told() == told(results="there")
     assert told() != told(schedule={"initial": 32})
