@@ -260,8 +260,8 @@ def _check_conventions(cfg: DictConfig, task: Task, *, batch: Slot, block: Slot,
         )
     if task.sums_blocks and isinstance(batch.scheduler, CABS):
         raise ValueError(
-            "scheduler=CABS: it divides the gradient's variance by the loss, and with dataset.loss_reduction=sum_time the one is of "
-            "a whole block, the other of a token; take dataset.loss_reduction=mean"
+            "scheduler=CABS: it divides the gradient's variance by the loss, and with dataset.loss_reduction=sum_time the one is "
+            "of a whole block, the other of a token; take dataset.loss_reduction=mean"
         )
 
 
