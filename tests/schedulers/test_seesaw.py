@@ -6,13 +6,13 @@ import pytest
 
 from adaptive_bench.lr_schedules import Cosine, MultiStep
 from adaptive_bench.schedulers import BatchShape, Observation, Progress, Seesaw, SizeRange
-from adaptive_bench.schedulers.smith import LrSchedule
+from adaptive_bench.schedulers.smith import Schedule
 from adaptive_bench.slot import Slot
 
 EPOCH, EPOCHS, BASE, FIRST = 1000, 10, 0.4, 64
 
 
-def run(schedule: LrSchedule, **sizes: int) -> list[tuple[Progress, int, float]]:
+def run(schedule: Schedule, **sizes: int) -> list[tuple[Progress, int, float]]:
     """The position, size and learning rate of each step of a run under the square-root rule."""
     slot = Slot(scheduler=Seesaw(initial=FIRST, schedule=schedule), sizes=SizeRange(**sizes))
     steps, samples = [], 0
