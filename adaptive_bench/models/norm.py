@@ -1,23 +1,37 @@
 """The normalisation slot of the convolutional models."""
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import nn
+
+from adaptive_bench.schedulers.base import one_of
 
 NORMS = ("batch", "group", "none")
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """BatchNorm, GroupNorm with groups of four or more channels (at most 32 groups), or nothing."""
+    """BatchNorm, GroupNorm with `groups(channels)` groups, or nothing."""
+    check_norm(norm)
     if norm == "batch":
         return nn.BatchNorm2d(channels)
-    if norm == "group":
-        return nn.GroupNorm(max(1, min(32, channels // 4)), channels)
-    if norm == "none":
-        return nn.Identity()
-    raise ValueError(f"norm={norm!r}: one of {', '.join(NORMS)} is expected")
+    return nn.GroupNorm(groups(channels), channels) if norm == "group" else nn.Identity()
 
 
-def norm_factory(norm: str) -> partial[nn.Module]:
-    """The same as a function of the channels, as torchvision's constructors take it."""
-    return partial(norm_layer, norm)
+def groups(channels: int) -> int:
+    """The largest divisor of the channels that is at most 32 and leaves four channels or more in a group; 1 if there is none."""
+    return next(count for count in range(max(1, min(32, channels // 4)), 0, -1) if channels % count == 0)
+
+
+def norm_factory(norm: str) -> Callable[[int], nn.Module] | None:
+    """The same as a function of the channels, as torchvision's constructors take it.
+
+    None for `batch`: it stands for a model's own BatchNorm, whose momentum and epsilon are not the same in all of them.
+    """
+    check_norm(norm)
+    return None if norm == "batch" else partial(norm_layer, norm)
+
+
+def check_norm(norm: str) -> None:
+    """Raises ValueError unless `norm` is one of NORMS."""
+    one_of("norm", norm, NORMS)

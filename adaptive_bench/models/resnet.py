@@ -1,6 +1,6 @@
-"""Residual networks: the CIFAR family of He et al. (2016), section 4.2, and torchvision's ResNet-18."""
+"""Residual networks: the CIFAR family of He et al. (2016), section 4.2, and torchvision's ResNet-18 and -50."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torchvision
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from adaptive_bench.models.inputs import image_channels
 from adaptive_bench.models.norm import norm_factory, norm_layer
+from adaptive_bench.models.stem import cifar_convolution, stem_channels
 
 
 class BasicBlock(nn.Module):
@@ -61,15 +62,27 @@ def resnet20(*, inputs: Sequence[int], outputs: int, norm: str = "batch") -> nn.
 
 
 def resnet18(*, inputs: Sequence[int], outputs: int, norm: str = "batch", stem: str = "cifar") -> nn.Module:
-    """Torchvision's ResNet-18; with `stem=cifar`, a 3x3 convolution without stride and no pooling stand in front."""
-    if stem not in ("cifar", "imagenet"):
-        raise ValueError(f"stem={stem!r}: cifar or imagenet is expected")
-    channels = image_channels(inputs)
-    model: nn.Module = torchvision.models.resnet18(num_classes=outputs, norm_layer=norm_factory(norm))
+    """ResNet-18 of torchvision; stem=cifar begins with a 3x3 convolution without stride and without pooling.
+
+    It down-samples 8 times, with stem=imagenet 32 times.
+    Source: He et al. 2016, arXiv 1512.03385.
+    """
+    return _of_torchvision(torchvision.models.resnet18, inputs=inputs, outputs=outputs, norm=norm, stem=stem)
+
+
+def resnet50(*, inputs: Sequence[int], outputs: int, norm: str = "batch", stem: str = "cifar") -> nn.Module:
+    """ResNet-50 of torchvision; stem=cifar begins with a 3x3 convolution without stride and without pooling.
+
+    It down-samples 8 times, with stem=imagenet 32 times; a bottleneck's stride is on its 3x3 convolution.
+    Source: He et al. 2016, arXiv 1512.03385.
+    """
+    return _of_torchvision(torchvision.models.resnet50, inputs=inputs, outputs=outputs, norm=norm, stem=stem)
+
+
+def _of_torchvision(make: Callable[..., nn.Module], *, inputs: Sequence[int], outputs: int, norm: str, stem: str) -> nn.Module:
+    channels = stem_channels(stem, inputs, cifar=4, imagenet=16)
+    model = make(num_classes=outputs, norm_layer=norm_factory(norm))
     if stem == "cifar":
-        model.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.conv1 = cifar_convolution(channels, 64)
         model.maxpool = nn.Identity()
-    elif channels != 3:
-        raise ValueError(f"stem=imagenet takes images of 3 channels, got {channels}; choose model.stem=cifar")
     return model

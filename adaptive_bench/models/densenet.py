@@ -1,0 +1,33 @@
+"""Densely connected networks."""
+
+from collections.abc import Sequence
+
+import torchvision
+from torch import nn
+
+from adaptive_bench.models.dropout import share
+from adaptive_bench.models.norm import check_norm, norm_layer
+from adaptive_bench.models.stem import cifar_convolution, stem_channels
+
+
+def densenet121(
+    *, inputs: Sequence[int], outputs: int, norm: str = "batch", stem: str = "cifar", dropout: float = 0.0
+) -> nn.Module:
+    """DenseNet-121 of torchvision (growth rate 32); stem=cifar begins with a 3x3 convolution without stride and without pooling.
+
+    It down-samples 8 times, with stem=imagenet 32 times. `dropout` is applied behind each dense layer.
+    Source: Huang et al. 2017, arXiv 1608.06993.
+    """
+    check_norm(norm)
+    share("dropout", dropout)
+    # nothing smaller than the down-sampling: its poolings have no padding, and a single pixel is not theirs to halve
+    channels = stem_channels(stem, inputs, cifar=8, imagenet=32)
+    model: nn.Module = torchvision.models.densenet121(num_classes=outputs, drop_rate=dropout)
+    if stem == "cifar":
+        model.set_submodule("features.conv0", cifar_convolution(channels, 64, fan="fan_in"))
+        model.set_submodule("features.pool0", nn.Identity())
+    if norm != "batch":  # its constructor takes no other norm
+        for name, module in list(model.named_modules()):
+            if isinstance(module, nn.BatchNorm2d):
+                model.set_submodule(name, norm_layer(norm, module.num_features))
+    return model
