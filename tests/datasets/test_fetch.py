@@ -2,14 +2,9 @@
 
 import errno
 import hashlib
-import http.server
 import runpy
 import sys
-import tempfile
-import threading
-import zipfile
 from dataclasses import replace
-from functools import partial
 from http.client import IncompleteRead
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +17,7 @@ from adaptive_bench.datasets.fetch import SOURCES, Source, fetch
 from adaptive_bench.datasets.images import read_prepared
 from adaptive_bench.datasets.ptb import FILES as PTB_FILES
 from adaptive_bench.datasets.wikitext2 import FILES as WIKITEXT2_FILES
+from tests.datasets.conftest import fails, left_in, pack, spoil_first_member
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fetch_data.py"
 TEXTS = {
@@ -32,42 +28,25 @@ TEXTS = {
         "wiki.test.tokens": b"b \n",
     },
 }
+MEMBERS = {f"inside/{file}": content for file, content in TEXTS["wikitext2"].items()}
 
 
 def images(folder: str, train: bool) -> SimpleNamespace:
-    """Torchvision's CIFAR-10 has these two attributes: an array and a list."""
+    """Torchvision's CIFAR sets have these two attributes: an array and a list."""
     count = 30 if train else 20
     data = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     return SimpleNamespace(data=data, targets=[i % 10 for i in range(count)])
 
 
-def left_in(root: Path) -> list[str]:
-    return sorted(path.name for path in root.rglob("*") if path.is_file())
-
-
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A web site with both corpora in small, which SOURCES point to: its folder, and the paths that it was asked for."""
-    folder, asked = tmp_path / "site", set()
-    folder.mkdir()
+def corpora(site, monkeypatch):
+    """The site with both corpora in small, which SOURCES point to."""
     for file, content in TEXTS["ptb"].items():
-        (folder / file).write_bytes(content)
-    pack(folder / "corpus.zip", {f"inside/{file}": content for file, content in TEXTS["wikitext2"].items()})
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format, *args):
-            asked.add(self.path)
-
-    monkeypatch.setenv("no_proxy", "*")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        point(monkeypatch, "ptb", url=url)
-        point(monkeypatch, "wikitext2", url=f"{url}/corpus.zip", within="inside")
-        yield SimpleNamespace(folder=folder, asked=asked)
-        server.shutdown()
-        thread.join()
+        (site.folder / file).write_bytes(content)
+    pack(site.folder / "corpus.zip", MEMBERS)
+    point(monkeypatch, "ptb", url=site.url)
+    point(monkeypatch, "wikitext2", url=f"{site.url}/corpus.zip", within="inside")
+    return site
 
 
 def point(monkeypatch, name: str, **changed: object) -> None:
@@ -75,16 +54,11 @@ def point(monkeypatch, name: str, **changed: object) -> None:
     monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], sha256=sums, **changed))
 
 
-def pack(path: Path, members: dict[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-
-
-def test_fetched_images_can_be_read(tmp_path):
-    written = fetch("cifar10", root=tmp_path, download=images)
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_fetched_images_can_be_read(tmp_path, name):
+    written = fetch(name, root=tmp_path, download=images)
     assert [path.name for path in written] == ["train.npz", "test.npz"]
-    (data, labels), (_, test_labels) = read_prepared("cifar10", root=str(tmp_path), shape=(32, 32, 3), classes=10)
+    (data, labels), (_, test_labels) = read_prepared(name, root=str(tmp_path), shape=(32, 32, 3), classes=10)
     assert np.array_equal(data.numpy(), images("", True).data)
     assert labels.tolist() == [i % 10 for i in range(30)]
     assert len(test_labels) == 20
@@ -92,7 +66,7 @@ def test_fetched_images_can_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_fetched_texts_are_what_the_site_has_byte_for_byte(site, tmp_path, name):
+def test_fetched_texts_are_what_the_site_has_byte_for_byte(corpora, tmp_path, name):
     root = tmp_path / "new" / "data"
     written = fetch(name, root=root)
     assert {path.name: path.read_bytes() for path in written} == TEXTS[name]
@@ -114,29 +88,15 @@ def test_images_that_are_there_are_left_alone(tmp_path):
     assert fetch("cifar10", root=tmp_path, download=images) == []
 
 
-def test_texts_that_are_there_are_left_alone_and_not_asked_for(site, tmp_path):
+def test_texts_that_are_there_are_left_alone_and_not_asked_for(corpora, tmp_path):
     (tmp_path / "ptb").mkdir()
     (tmp_path / "ptb" / "ptb.train.txt").write_text("of my own\n")
     assert [path.name for path in fetch("ptb", root=tmp_path)] == ["ptb.valid.txt", "ptb.test.txt"]
-    assert site.asked == {"/ptb.valid.txt", "/ptb.test.txt"}
+    assert corpora.asked == {"/ptb.valid.txt", "/ptb.test.txt"}
     assert (tmp_path / "ptb" / "ptb.train.txt").read_text() == "of my own\n"
-    site.asked.clear()
+    corpora.asked.clear()
     assert fetch("ptb", root=tmp_path) == []
-    assert site.asked == set()
-
-
-def fails(name: str, root: Path, says: str, **settings: object) -> None:
-    """With a message that names the cause, the address and what to do, and with nothing left behind, there or in between."""
-    between = root.parent / "between"
-    between.mkdir(parents=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(between))
-        with pytest.raises(ValueError, match=f"the download of {name} failed: .*{says}") as caught:
-            fetch(name, root=root, **settings)
-    assert SOURCES[name].url in str(caught.value)
-    assert f"into {root / name} by hand" in str(caught.value)
-    assert list(between.iterdir()) == []
-    assert not root.exists()
+    assert corpora.asked == set()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +109,7 @@ def fails(name: str, root: Path, says: str, **settings: object) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-@pytest.mark.parametrize("name", ["cifar10", "ptb", "wikitext2"])
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_download_that_breaks_off_leaves_nothing(tmp_path, name, error, says):
     def broken(address, *where, **settings):
         raise error
@@ -166,28 +126,17 @@ def test_half_of_the_images_are_not_kept(tmp_path):
     fails("cifar10", tmp_path / "data", "File not found or corrupted", download=broken)
 
 
-def test_a_file_that_the_site_has_no_more(site, tmp_path):
-    (site.folder / "ptb.test.txt").unlink()
-    (site.folder / "corpus.zip").unlink()
+def test_a_file_that_the_site_has_no_more(corpora, tmp_path):
+    (corpora.folder / "ptb.test.txt").unlink()
+    (corpora.folder / "corpus.zip").unlink()
     fails("ptb", tmp_path / "one" / "data", "404")
     fails("wikitext2", tmp_path / "two" / "data", "404")
 
 
-def test_a_text_of_another_content_is_refused(site, tmp_path):
-    (site.folder / "ptb.test.txt").write_bytes(b" dog \n")
+def test_a_text_of_another_content_is_refused(corpora, tmp_path):
+    (corpora.folder / "ptb.test.txt").write_bytes(b" dog \n")
     found, expected = (hashlib.sha256(content).hexdigest() for content in (b" dog \n", b" cat \n"))
     fails("ptb", tmp_path / "data", f"ptb.test.txt came with the SHA-256 {found}, expected was {expected}")
-
-
-MEMBERS = {f"inside/{file}": content for file, content in TEXTS["wikitext2"].items()}
-
-
-def spoil_first_member(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        start = archive.infolist()[0].header_offset + 30 + len("inside/wiki.train.tokens")
-    content = bytearray(path.read_bytes())
-    content[start + 3] ^= 0xFF
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -201,19 +150,19 @@ def spoil_first_member(path: Path) -> None:
     ],
     ids=["no archive", "truncated", "spoilt", "incomplete", "of another content"],
 )
-def test_an_archive_that_is_not_what_it_should_be_is_refused(site, tmp_path, spoil, says):
-    spoil(site.folder / "corpus.zip")
+def test_an_archive_that_is_not_what_it_should_be_is_refused(corpora, tmp_path, spoil, says):
+    spoil(corpora.folder / "corpus.zip")
     fails("wikitext2", tmp_path / "data", says)
 
 
-def test_only_the_named_members_of_an_archive_are_read(site, tmp_path):
-    pack(site.folder / "corpus.zip", MEMBERS | {"../../stranger": b"1", "/stranger": b"2", "inside/../stranger": b"3"})
+def test_only_the_named_members_of_an_archive_are_read(corpora, tmp_path):
+    pack(corpora.folder / "corpus.zip", MEMBERS | {"../../stranger": b"1", "/stranger": b"2", "inside/../stranger": b"3"})
     fetch("wikitext2", root=tmp_path / "data")
     assert left_in(tmp_path / "data") == sorted(TEXTS["wikitext2"])
     assert not list(tmp_path.rglob("stranger"))
 
 
-def test_a_root_that_is_a_file_is_refused(site, tmp_path):
+def test_a_root_that_is_a_file_is_refused(corpora, tmp_path):
     (tmp_path / "data").touch()
     with pytest.raises(ValueError, match=r"data/ptb cannot be written .*name another folder with --root"):
         fetch("ptb", root=tmp_path / "data")
@@ -255,14 +204,14 @@ def script(monkeypatch, capsys):
     return run
 
 
-def test_the_script_says_what_it_wrote(site, tmp_path, script):
+def test_the_script_says_what_it_wrote(corpora, tmp_path, script):
     code, out, _ = script("ptb", "--root", str(tmp_path))
     assert (code, out.split()) == (0, [str(tmp_path / "ptb" / file) for file in TEXTS["ptb"]])
     assert script("ptb", "--root", str(tmp_path)) == (0, f"{tmp_path / 'ptb'} is complete already\n", "")
 
 
-def test_the_script_says_what_failed(site, tmp_path, script):
-    (site.folder / "corpus.zip").unlink()
+def test_the_script_says_what_failed(corpora, tmp_path, script):
+    (corpora.folder / "corpus.zip").unlink()
     code, out, err = script("wikitext2", "--root", str(tmp_path / "data"))
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].startswith("fetch_data: error: the download of wikitext2 failed: HTTP Error 404")

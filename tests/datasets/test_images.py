@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 
 from adaptive_bench.datasets.images import read_prepared
 from adaptive_bench.size import BatchShape
@@ -75,13 +77,39 @@ def test_another_archive_is_refused(tmp_path):
         read(tmp_path)
 
 
-def test_a_cifar10_task_from_files(tmp_path):
-    from hydra.utils import instantiate
+SETS = {"cifar10": (32, 10), "cifar100": (32, 100), "tiny_imagenet": (64, 200)}
 
-    write(tmp_path)
-    cfg = composed("dataset=cifar10", f"dataset.root={tmp_path}", "dataset.train_size=40", "dataset.validation_size=20")
-    task = instantiate(cfg.dataset, seed=3, device=torch.device("cpu"))
-    assert task.train.epoch_samples == 40
-    assert task.train.take(BatchShape(8)).inputs.shape == (8, 3, 32, 32)
-    evaluation = task.evaluate(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10)), "test")
+
+def drawn(side, count=60):
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def task_of(name, root, *overrides):
+    cfg = composed(f"dataset={name}", f"dataset.root={root}", "dataset.train_size=40", "dataset.validation_size=20", *overrides)
+    return instantiate(cfg.dataset, seed=3, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("name", "side", "classes"), [(name, *form) for name, form in SETS.items()])
+def test_an_image_task_from_files(tmp_path, name, side, classes):
+    write(tmp_path, name=name, images=drawn(side))
+    task = task_of(name, tmp_path)
+    assert (task.inputs, task.outputs, task.train.epoch_samples) == ((3, side, side), classes, 40)
+    assert task.train.take(BatchShape(8)).inputs.shape == (8, 3, side, side)
+    evaluation = task.evaluate(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * side**2, classes)), "test")
     assert 0 <= evaluation.value <= 100
+
+
+@pytest.mark.parametrize(("name", "side"), [(name, side) for name, (side, _) in SETS.items()])
+def test_images_of_another_size_are_refused_by_every_set(tmp_path, name, side):
+    write(tmp_path, name=name, images=drawn(96 - side))
+    with pytest.raises(
+        InstantiationException, match=rf"{name}/train\.npz: images are .*; expected uint8, n x {side} x {side} x 3"
+    ):
+        task_of(name, tmp_path)
+
+
+def test_tiny_imagenet_may_have_the_first_of_its_classes_only(tmp_path):
+    write(tmp_path, name="tiny_imagenet", images=drawn(64), labels=np.arange(60) % 20)
+    assert task_of("tiny_imagenet", tmp_path, "dataset.classes=20").outputs == 20
+    with pytest.raises(InstantiationException, match="labels go from 0 to 19; tiny_imagenet has the classes 0 to 18"):
+        task_of("tiny_imagenet", tmp_path, "dataset.classes=19")
