@@ -15,7 +15,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from adaptive_bench import machine
+from adaptive_bench import compilation, machine
+from adaptive_bench.chunks import Chunks
 from adaptive_bench.contents import by_content
 from adaptive_bench.curriculum import Curriculum
 from adaptive_bench.datasets.base import Task
@@ -23,6 +24,7 @@ from adaptive_bench.descent import Descent
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.lr_rules import LrRule, Unchanged
 from adaptive_bench.machine import Machine
+from adaptive_bench.precision import Precision
 from adaptive_bench.record import Identity, RunFolder
 from adaptive_bench.schedulers.base import SizeScheduler, one_of, positive, whole_number
 from adaptive_bench.schedulers.cabs import CABS
@@ -63,6 +65,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     choices = hydra.runtime.choices
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings.pop("hydra", None)
+    settings.pop("study")  # the arms have taken from it what they use
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
     whole_number("seed", cfg.seed, least=0)
@@ -115,7 +118,7 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
     _check_conventions(cfg, task, batch=batch, block=block, rule=descent.rule)
     if cfg.tokens_per_step == "fixed":
         _check_fixed_tokens(batch, block, start)
-    return Trainer(
+    trainer = Trainer(
         model=model,
         task=task,
         descent=descent,
@@ -123,6 +126,8 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
         block=block,
         fixed_tokens=cfg.tokens_per_step == "fixed",
         estimator=make(cfg, "estimator"),
+        precision=Precision(cfg.precision, device),
+        chunks=Chunks(maximum=cfg.max_physical_batch),
         budget=start.budget,
         evaluate_every=_interval(cfg, "evaluate_every", epoch),
         checkpoint_every=_interval(cfg, "checkpoint_every", epoch),
@@ -132,6 +137,13 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
         device=device,
         loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric),
     )
+    if planned.machine.device == planned.identity.settings["device"]:  # a sweep tries its runs on the CPU, wherever they will run
+        trainer.precision.check(model)
+    if not isinstance(cfg.compile, bool):
+        raise ValueError(f"compile={cfg.compile!r}: true or false is expected")
+    if cfg.compile:
+        compilation.compile_model(model, trainer.estimator, trainer.needs)
+    return trainer
 
 
 def _arrangement(cfg: DictConfig, planned: Plan, task: Task) -> Callable[[nn.Module, Task], float] | None:

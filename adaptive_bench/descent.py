@@ -43,13 +43,15 @@ class Descent:
         self.rule.observe(seen)
         self.schedule.observe(seen)
 
-    def step(self, model: nn.Module, progress: Progress, *, ratio: float, samples: int) -> float:
-        """Update the weights by the gradients in `.grad`, of a step of so many samples; returns the learning rate."""
+    def step(self, model: nn.Module, progress: Progress, *, ratio: float, samples: int, skip: bool = False) -> float:
+        """Update the weights by the gradients in `.grad`, of a step of so many samples (`skip`: do not); returns the rate."""
         lr = self.lr * self.rule.factor(ratio) * self.schedule(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
             if self.momentum_half_life is not None:
                 _set_momentum(group, 0.5 ** (samples / self.momentum_half_life))
+        if skip:
+            return lr
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), self.max_grad_norm)
         self.optimizer.step()

@@ -37,6 +37,13 @@ class Constant(LrSchedule):
         return 1.0
 
 
+def warming(progress: Progress, *, warmup: float, start: float) -> float | None:
+    """start + (1 - start) * epoch / warmup in the first `warmup` epochs, None behind them. Raises ValueError past the budget."""
+    if not 0 <= warmup < progress.epochs:
+        raise ValueError(f"warmup={warmup}: from 0 up to less than the budget of {progress.epochs:g} epochs is expected")
+    return start + (1 - start) * progress.epoch / warmup if progress.epoch < warmup else None
+
+
 @final
 @dataclass(kw_only=True)
 class Cosine(LrSchedule):
@@ -51,10 +58,8 @@ class Cosine(LrSchedule):
     final: float = 0.0
 
     def __call__(self, progress: Progress) -> float:
-        if not 0 <= self.warmup < progress.epochs:
-            raise ValueError(f"warmup={self.warmup}: from 0 up to less than the budget of {progress.epochs:g} epochs is expected")
-        if progress.epoch < self.warmup:
-            return self.start + (1 - self.start) * progress.epoch / self.warmup
+        if (rising := warming(progress, warmup=self.warmup, start=self.start)) is not None:
+            return rising
         begin = self.warmup * progress.epoch_samples
         spent = (progress.samples - begin) / (progress.budget - begin)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * spent)) / 2
@@ -63,10 +68,15 @@ class Cosine(LrSchedule):
 @final
 @dataclass(kw_only=True)
 class MultiStep(LrSchedule):
-    """gamma^k behind the k-th milestone. Milestones are in epochs, ascending."""
+    """gamma^k behind the k-th milestone. Milestones are in epochs, ascending.
+
+    Over the first `warmup` epochs the factor rises linearly from `start` to 1, whatever the milestones say.
+    """
 
     milestones: Sequence[float]
     gamma: float = 0.1
+    warmup: float = 0.0  # epochs
+    start: float = 0.1
 
     def __post_init__(self) -> None:
         if sorted(set(self.milestones)) != list(self.milestones) or not self.gamma > 0:
@@ -75,6 +85,8 @@ class MultiStep(LrSchedule):
             )
 
     def __call__(self, progress: Progress) -> float:
+        if (rising := warming(progress, warmup=self.warmup, start=self.start)) is not None:
+            return rising
         return float(self.gamma ** bisect_right(self.milestones, progress.epoch + 1e-9))  # allowance as in Progress.completed
 
 

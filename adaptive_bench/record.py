@@ -22,6 +22,7 @@ TRACE = (
     *("step", "samples", "epoch", "seconds_train", "seconds_measure", "seconds_evaluate", "lr", "loss"),
     *("batch_size", "batch_size_wished", "physical_batch", "block_size", "batch_size_granted", "block_size_granted"),
     "state_reset",  # whether columns of a text were laid anew, so that no state came into the step
+    "skipped",  # whether the weights stayed as they were because a gradient overflowed in half precision
 )
 
 

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from adaptive_bench import compilation
 from adaptive_bench.build import Plan, build, plan
 from adaptive_bench.checkpoint import weights_digest
 from adaptive_bench.clock import NAMES
@@ -42,6 +43,7 @@ def train(cfg: DictConfig) -> float | None:
     if planned.folder.finished:
         return _say(planned, "was finished before; nothing to train")
     trainer = build(cfg, planned)
+    before = compilation.graphs()
     with planned.folder.claimed(planned.config) as mine:
         if not mine:
             return _say(planned, "is being trained by another process; left to it")
@@ -49,7 +51,9 @@ def train(cfg: DictConfig) -> float | None:
             started = datetime.now(UTC).isoformat(timespec="seconds")
             with _logged(trainer) as summary:
                 status, reason = _run(trainer)
-                summary |= _record(planned, trainer, status=status, reason=reason) | {"started": started}
+                compiled = compilation.graphs() - before
+                record = _record(planned, trainer, status=status, reason=reason)
+                summary |= record | {"started": started, "compiled_graphs": compiled}
             planned.folder.finish(steps=trainer.steps, evaluations=trainer.evaluations, record=summary)
     return _say(planned, f"kept in {planned.folder.path}")
 
@@ -76,6 +80,7 @@ def _logged(trainer: Trainer) -> Iterator[dict[str, Any]]:
 def _record(planned: Plan, trainer: Trainer, *, status: str, reason: str) -> Row:
     values = {split: [row["value"] for row in trainer.evaluations if row["split"] == split] for split in ("validation", "test")}
     seconds = {f"seconds_{name}": trainer.clock.seconds[name] for name in NAMES}
+    chunks = [row["physical_batch"] for row in trainer.steps]
     return {
         "run": planned.identity.run,
         "cell": planned.identity.cell,
@@ -89,6 +94,10 @@ def _record(planned: Plan, trainer: Trainer, *, status: str, reason: str) -> Row
         "final": values["test"][-1] if status == "done" else math.nan,
         "samples": trainer.samples,
         "steps": len(trainer.steps),
+        "skipped_steps": sum(row["skipped"] for row in trainer.steps),  # updates left out because a gradient overflowed
+        "physical_batch": max(chunks, default=0),  # most rows that went through the model at once
+        "split_steps": sum(row["physical_batch"] < row["batch_size"] for row in trainer.steps),  # by micro-batches or memory
+        "precision": trainer.precision.name,
         **seconds,
         **asdict(planned.machine),
         "timed_under": " | ".join(trainer.timed_under),  # more than one where the run was resumed elsewhere

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from torch import nn
 
 from adaptive_bench import aside
 from adaptive_bench.checkpoint import load, pack, random_state, restore_random_state, save, unpack
+from adaptive_bench.chunks import Chunks
 from adaptive_bench.clock import Clock
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.descent import Descent
-from adaptive_bench.estimators.base import GradientEstimator
+from adaptive_bench.estimators.base import GradientEstimator, Measurement
 from adaptive_bench.loggers.base import Logger, Row
+from adaptive_bench.precision import Precision
 from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.size import BatchShape, Progress
 from adaptive_bench.slot import Slot
+from adaptive_bench.streams.base import Batch
 
 SURVEYED = frozenset({Stat.DIVERSITY_BOUND})  # measured by a pass over the data, not on the backward pass of a step
 
@@ -37,6 +41,8 @@ class Trainer:
     batch: Slot
     block: Slot
     estimator: GradientEstimator
+    precision: Precision
+    chunks: Chunks
     budget: int
     evaluate_every: int
     checkpoint_every: int
@@ -71,7 +77,7 @@ class Trainer:
         self.resume()
         with self.clock.running("warmup"):
             first = self._shape(*(slot.peek(self.progress) for slot in self.slots.values())).within(self.budget)
-            aside.warm_up(self.model, self.task, self.estimator, shape=first, needs=self.needs - SURVEYED)
+            aside.warm_up(self.model, self.task, self.estimator, self._backward, shape=first, needs=self.needs - SURVEYED)
         for logger in self.loggers:
             logger.start(self.steps, self.evaluations)
         if not self.evaluations:
@@ -98,31 +104,40 @@ class Trainer:
             shape = rows.shape  # a text may have had less left
             needs = [part.needs(progress, shape.samples) for part in self.listeners]
             asked = frozenset[Stat]().union(*needs)
-            seen = self.estimator.backward(self.task.loss, self.model, rows, asked - SURVEYED)
+            seen = self._backward(rows, asked - SURVEYED)
             if not math.isfinite(seen.loss):
                 raise Diverged(f"the loss became {seen.loss} at step {len(self.steps) + 1}, sample {self.samples}")
+            skipped = self.precision.overflowed(self.model.parameters())
             ratio = self.batch.growth * self.block.growth * granted.batch / batch  # of samples a step
-            lr = self.descent.step(self.model, progress, ratio=ratio, samples=shape.samples)
+            lr = self.descent.step(self.model, progress, ratio=ratio, samples=shape.samples, skip=skipped)
         self.clock.move(seen.seconds, source="train", to="measure")
-        seconds = self.clock.seconds["train"] - trained
+        took = self.clock.seconds["train"] - trained
         self.samples += shape.samples
         stats, loss = {**seen.stats, **self._survey(asked, granted)}, self.task.sample_loss(seen.loss, shape)
         row = {"lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
-        row |= {"physical_batch": seen.physical_batch, "block_size": shape.block}
-        row |= {"batch_size_granted": granted.batch, "block_size_granted": block}
-        row |= {"state_reset": rows.place is not None and rows.place.restarts}
+        row |= {"physical_batch": seen.physical_batch, "block_size": shape.block, "batch_size_granted": granted.batch}
+        row |= {"block_size_granted": block, "state_reset": rows.place is not None and rows.place.restarts, "skipped": skipped}
         row |= {str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)} | reasons
         self._record("step", self.steps, row)
-        evaluated = self.evaluate("validation") if self._crossed(self.evaluate_every, progress.samples) else None
-        after = Observation(
-            progress=self.progress, shape=shape, lr=lr, loss=loss, stats=stats, seconds=seconds, whole=shape == granted,
-            evaluation=None if evaluated is None else evaluated.value if self.task.maximise else -evaluated.value,
-            validation_loss=None if evaluated is None else evaluated.loss,
-        )  # fmt: skip
+        whole = shape == granted
+        self._tell(Observation(progress=progress, shape=shape, lr=lr, loss=loss, stats=stats, seconds=took, whole=whole), needs)
+
+    def _backward(self, rows: Batch, needs: AbstractSet[Stat]) -> Measurement:
+        """The gradients of a batch, and what is measured on them."""
+        loss, scale = self.precision.applied_to(self.task.loss), self.precision.loss_scale
+        return self.estimator.backward(loss, self.model, rows, needs, loss_scale=scale, chunks=self.chunks)
+
+    def _tell(self, seen: Observation, needs: Sequence[frozenset[Stat]]) -> None:
+        """Evaluate if it is time to, and show the listeners the step that started at `seen.progress`."""
+        before, seen = seen.progress, replace(seen, progress=self.progress)
+        if self._crossed(self.evaluate_every, before.samples):
+            result = self.evaluate("validation")
+            value = result.value if self.task.maximise else -result.value
+            seen = replace(seen, evaluation=value, validation_loss=result.loss)
         with self.clock.running("measure"):
             for part, wanted in zip(self.listeners, needs, strict=True):
-                part.observe(replace(after, stats={stat: stats[stat] for stat in wanted & stats.keys()}))
-            if self._crossed(progress.epoch_samples, progress.samples):
+                part.observe(replace(seen, stats={stat: seen.stats[stat] for stat in wanted & seen.stats.keys()}))
+            if self._crossed(before.epoch_samples, before.samples):
                 self.estimator.start_epoch()
 
     def _shape(self, batch: int, block: int) -> BatchShape:
@@ -134,11 +149,12 @@ class Trainer:
         if Stat.DIVERSITY_BOUND not in asked:
             return {}
         with self.clock.running("measure"):
-            return {Stat.DIVERSITY_BOUND: aside.diversity_bound(self.model, self.task, self.estimator, shape=shape)}
+            bound = aside.diversity_bound(self.model, self.task, self.estimator, self._backward, shape=shape)
+        return {Stat.DIVERSITY_BOUND: bound}
 
     def evaluate(self, split: str) -> Evaluation:
         """The task's metric on a whole split."""
-        with self.clock.running("evaluate"):
+        with self.clock.running("evaluate"), self.precision.autocast():
             result = self.task.evaluate(self.model, split)
         self._record("evaluation", self.evaluations, {"split": split, "value": result.value, "loss": result.loss})
         if not math.isfinite(result.loss):
@@ -180,6 +196,6 @@ class Trainer:
     def _stateful(self) -> dict[str, Any]:
         return {
             "model": self.model, "optimizer": self.descent.optimizer, "lr_rule": self.descent.rule,
-            "lr_schedule": self.descent.schedule, **self.slots,
-            "estimator": self.estimator, "task": self.task, "stream": self.task.train, "clock": self.clock,
+            "lr_schedule": self.descent.schedule, **self.slots, "estimator": self.estimator, "precision": self.precision,
+            "chunks": self.chunks, "task": self.task, "stream": self.task.train, "clock": self.clock,
         }  # fmt: skip

@@ -84,7 +84,13 @@ BAD = [
     (["momentum_half_life=0"], ["momentum_half_life=0"]),
     (["batch_size.cooldown=-1"], ["batch_size.cooldown=-1"]),
     (["order=curriculum", "order.span=0"], ["order.span=0"]),
-    (["model.norm=layer"], ["model.norm='layer'", "batch, group, none"]),
+    (["model.norm=layer"], ["model.norm='layer'", "batch or group or none"]),
+    (["max_physical_batch=0"], ["max_physical_batch=0", "from 1 up"]),
+    (["max_physical_batch=1.5"], ["max_physical_batch=1.5"]),
+    (["precision=fp8"], ["precision='fp8'", "fp32 or bf16 or fp16"]),
+    (["precision=16"], ["precision=16"]),
+    (["compile=maybe"], ["compile='maybe'", "true or false"]),
+    (["compile=true", "scheduler=divebatch"], ["compile=true: Auto measures", "estimator=microbatch or compile=false"]),
 ]  # fmt: skip
 
 

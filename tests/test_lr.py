@@ -63,6 +63,13 @@ def test_staircase():
         lr_schedules.Staircase(gamma=0)(at(0))
 
 
+def test_multistep_warms_up_first():
+    schedule = lr_schedules.MultiStep(milestones=[2, 5], gamma=0.2, warmup=1, start=0)
+    assert [schedule(at(epoch)) for epoch in (0, 0.25, 0.5, 1, 1.5, 2, 5)] == pytest.approx([0, 0.25, 0.5, 1, 1, 0.2, 0.04])
+    with pytest.raises(ValueError, match="warmup=10: from 0 up to less than the budget of 10 epochs"):
+        lr_schedules.MultiStep(milestones=[1], warmup=10)(at(0))
+
+
 def test_rules():
     kinds = (lr_rules.Unchanged, lr_rules.Linear, lr_rules.Sqrt, lr_rules.Smith, lr_rules.Seesaw)
     assert [kind().factor(4.0) for kind in kinds] == [1, 4, 2, 4, 2]

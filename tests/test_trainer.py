@@ -30,6 +30,7 @@ TRACE = [
     "batch_size_granted",
     "block_size_granted",
     "state_reset",
+    "skipped",
 ]
 SCHEDULERS = sorted(path.stem for path in (conf() / "scheduler").glob("*.yaml"))
 

@@ -12,7 +12,7 @@ Settings: TypeAlias = Mapping[str, object]
 # fmt: off
 ARM_SETTINGS = frozenset({
     "arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "lr_schedule", "optimizer", "estimator",
-    "logger", "max_grad_norm", "momentum_half_life", "order", "tokens_per_step",
+    "logger", "max_grad_norm", "momentum_half_life", "order", "tokens_per_step", "max_physical_batch",
 })
 # fmt: on
 

@@ -43,6 +43,7 @@ def notes(table: Table, *, records: pd.DataFrame, wanted: str | None, fraction: 
         _misses(table),
         _unpaired(table),
         _timing(table, records=records),
+        _physical(records),
         _detectable(table),
         _dirty(records),
     ]
@@ -170,6 +171,23 @@ def _detectable(table: Table) -> str:
     return (
         f"Smallest speed-up in seconds that could have been detected (80 % power, two-sided 5 %, first step of Holm over "
         f"{len(table.rows) - 1}, from the observed spread of the log ratios): {shown}."
+    )
+
+
+def _physical(records: pd.DataFrame) -> str:
+    """Which arms' batches did not go through the model whole."""
+    split = records[records["split_steps"] > 0] if "split_steps" in records else records.iloc[:0]
+    if split.empty:
+        return ""
+    arms = [
+        f"{label} at most {cells.number(float(arm['physical_batch'].max()), decimals=0)} rows at once, with batches split in "
+        f"{100 * arm['split_steps'].sum() / arm['steps'].sum():.0f} % of the steps"
+        for label, arm in split.groupby("label", sort=False)
+    ]
+    return (
+        "Physical batch, where it was smaller than the batch (for memory, or for micro-batches that are measured): "
+        f"{'; '.join(arms)}. The gradient is that of the whole batch, but BatchNorm normalises by the statistics of what goes "
+        "through at once."
     )
 
 

@@ -23,6 +23,7 @@ class Auto(GradientEstimator):
     """
 
     provides: ClassVar[frozenset[Stat]] = PerSample.provides | MicroBatch.provides
+    hooks: ClassVar[frozenset[Stat]] = PerSample.hooks
 
     fraction: float = 1 / 8
     chunks: int = 4

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from adaptive_bench.chunks import Chunks, Replay
 from adaptive_bench.estimators.component import component_variance
 from adaptive_bench.estimators.entropy import Entropy
 from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, Pieces
@@ -29,7 +30,7 @@ class Measurement:
 
     loss: float
     stats: Mapping[Stat, float]
-    physical_batch: int  # rows of the largest piece that went through the model at once
+    physical_batch: int  # rows of the largest chunk that went through the model at once
     seconds: float  # the part of the call's wall time that was spent on measuring
 
 
@@ -41,6 +42,7 @@ class GradientEstimator(ABC):
     """
 
     provides: ClassVar[frozenset[Stat]] = MOMENTS | EPOCH | {Stat.GRAD_NORM, Stat.COMPONENT_VARIANCE, Stat.ENTROPY}
+    hooks: ClassVar[frozenset[Stat]] = frozenset({Stat.ENTROPY})  # measured by hooks on modules, which compiled code may skip
     generator: torch.Generator | None = field(default=None, init=False, repr=False)  # of those that draw samples
     _epoch_sum: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)  # sum of g_i by parameter
 
@@ -56,28 +58,48 @@ class GradientEstimator(ABC):
 
     @final
     def backward(
-        self, loss_fn: LossFunction, model: nn.Module, batch: Batch, needs: AbstractSet[Stat], *, loss_scale: float = 1.0
+        self,
+        loss_fn: LossFunction,
+        model: nn.Module,
+        batch: Batch,
+        needs: AbstractSet[Stat],
+        *,
+        loss_scale: float = 1.0,
+        chunks: Chunks | None = None,
     ) -> Measurement:
         """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
 
         If the loss is not finite it comes back at once, and every `.grad` is None. `loss_scale` multiplies the loss of the
         backward pass only, as half precision wants it: loss, gradient and statistics come back without it. A gradient that is
         not finite stays as it is, for the caller to see; there are no statistics then, and the sum over the epoch leaves it out.
-        Raises ValueError for a need that is not provided.
+        `chunks` says how many rows go through the model at once. If memory runs out, the pass is made again in smaller chunks,
+        with the same random numbers; `chunks` remembers the size that fits (None: nobody does), and `seconds` are those of the
+        last pass. BatchNorm's running statistics, too, start again as they were, unless a batch of that size has fitted before.
+
+        Raises ValueError for a need that is not provided, and if a single row does not fit into memory.
         """
         self._refuse_missing(needs)
         positive("loss_scale", loss_scale)
         model.zero_grad(set_to_none=True)
-        watch = Stopwatch(device=batch.targets.device)
-        work = Work(loss_fn=loss_fn, model=model, batch=batch, needs=needs, loss_scale=loss_scale, watch=watch)
-        entropy = Entropy(watch=watch)
-        with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
-            done = self._measure(work) if needs & IN_PIECES else work.plain()
+        chunks = Chunks() if chunks is None else chunks
+        before = Replay(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
+        while True:
+            watch = Stopwatch(device=batch.targets.device)
+            work = Work(loss_fn=loss_fn, model=model, batch=batch, needs=needs, loss_scale=loss_scale, chunks=chunks, watch=watch)
+            entropy = Entropy(watch=watch)
+            try:
+                with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
+                    done = self._measure(work) if needs & IN_PIECES else work.plain()
+                break
+            except torch.OutOfMemoryError as error:
+                chunks.halve(work.physical_batch, error)
+            before.restore()  # behind the clause, whose error holds on to the activations
+        chunks.fitted(batch, measured=bool(needs))
         stats: dict[Stat, float] = {}
         if needs and math.isfinite(done.loss):
             with watch.running():
                 stats = self._statistics(work, done.pieces, entropy)
-        return Measurement(loss=done.loss, stats=stats, physical_batch=done.physical_batch, seconds=watch.seconds)
+        return Measurement(loss=done.loss, stats=stats, physical_batch=work.physical_batch, seconds=watch.seconds)
 
     @abstractmethod
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar, final
 
 from torch import nn
 
+from adaptive_bench.chunks import nearly_equal
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.moments import SPREAD
 from adaptive_bench.estimators.spread import Spread
@@ -26,6 +27,7 @@ class MicroBatch(GradientEstimator):
     tr(Sigma) is estimated by (sum_j b_j |h_j|^2 - B |g|^2) / (k - 1): E sum_j b_j |h_j|^2 = B |G|^2 + k tr(Sigma) and
     E B |g|^2 = B |G|^2 + tr(Sigma) for any sizes b_j. It works for every kind of layer, and its noise falls with k.
     The seconds it reports are those of norms and sums; that small pieces may run slower than a whole batch is not among them.
+    A micro-batch that memory does not hold goes through the model in chunks and stays one micro-batch.
     """
 
     provides: ClassVar[frozenset[Stat]] = GradientEstimator.provides | SPREAD
@@ -45,20 +47,14 @@ class MicroBatch(GradientEstimator):
 
     def _measure(self, work: Work) -> Pass:
         samples = len(work.batch)
-        sizes = _nearly_equal(samples, min(self.chunks, samples))
+        sizes = nearly_equal(samples, min(self.chunks, samples))
         spread, loss = Spread(sizes=sizes, needs=work.needs), 0.0
         for start, stop in pairwise(accumulate(sizes, initial=0)):
             loss += (stop - start) / samples * work.backward(work.batch.rows(start, stop))
             if not math.isfinite(loss):
-                work.model.zero_grad(set_to_none=True)
-                return Pass(loss=loss, physical_batch=max(sizes), pieces=None)
+                return Pass(loss=loss, pieces=None)
             with work.watch.running():
                 spread.take(work.model)
         with work.watch.running():
             pieces = spread.finish()
-        return Pass(loss=loss, physical_batch=max(sizes), pieces=pieces)
-
-
-def _nearly_equal(total: int, parts: int) -> list[int]:
-    size, larger = divmod(total, parts)
-    return [size + 1] * larger + [size] * (parts - larger)
+        return Pass(loss=loss, pieces=pieces)

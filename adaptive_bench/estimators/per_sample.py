@@ -1,12 +1,12 @@
 """Per-sample gradient norms from one ordinary backward pass."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import covered_modules
 from adaptive_bench.estimators.layers import sample_sq_norms
-from adaptive_bench.estimators.moments import Pieces
+from adaptive_bench.estimators.moments import MOMENTS, Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.estimators.work import Pass, Work
 from adaptive_bench.schedulers.base import Stat
@@ -25,7 +25,7 @@ from adaptive_bench.streams.base import Batch
 @final
 @dataclass(kw_only=True, eq=False)
 class PerSample(GradientEstimator):
-    """s = (1/B) sum_i |g_i|^2 by hooks on the layers; the batch is never split and goes through the model once.
+    """s = (1/B) sum_i |g_i|^2 by hooks on the layers; the batch goes through the model once, split only where it has to be.
 
     B times sample i's contribution to the batch gradient is taken as g_i. Without BatchNorm that is the gradient of the sample's
     own loss. Under BatchNorm in train mode the samples of a batch have no gradients of their own; the contributions still add up
@@ -34,6 +34,8 @@ class PerSample(GradientEstimator):
     `fraction` measures ceil(fraction B) rows only, drawn without replacement: s is then an unbiased estimate, |g|^2 stays exact.
     The first dimension of every layer's input has to be the batch's.
     """
+
+    hooks: ClassVar[frozenset[Stat]] = GradientEstimator.hooks | MOMENTS
 
     fraction: float = 1 / 8
     seed: int = 0
@@ -50,16 +52,16 @@ class PerSample(GradientEstimator):
         samples, watch = len(work.batch), work.watch
         with watch.running():
             modules, rows = covered_modules(work.model), self._draw(work.batch)
-        with _Recorder(modules, samples=samples, rows=rows, watch=watch) as recorder:
-            loss = work.backward(work.batch)
+        recorder = _Recorder(modules, rows=rows, watch=watch)
+        loss = work.backward(work.batch, around=recorder.taking)
         if not math.isfinite(loss):
-            return Pass(loss=loss, physical_batch=samples, pieces=None)
+            return Pass(loss=loss, pieces=None)
         recorder.refuse_unseen()
         # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
         with watch.running():
-            mean_sq_norm = (samples / work.loss_scale) ** 2 * recorder.mean_sq_share()
-        pieces = Pieces(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
-        return Pass(loss=loss, physical_batch=samples, pieces=pieces)
+            measured = samples if rows is None else len(rows)
+            mean_sq_norm = (samples / work.loss_scale) ** 2 * recorder.sum_of_sq_shares() / measured
+        return Pass(loss=loss, pieces=Pieces(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm))
 
     def _draw(self, batch: Batch) -> Tensor | None:
         """Sorted positions of the rows to measure; None for all of them."""
@@ -71,24 +73,33 @@ class PerSample(GradientEstimator):
 
 
 class _Recorder:
-    """Adds up squared norms while a backward pass runs; the hooks are gone when the block is left.
+    """Adds up squared norms while backward passes run, one for each chunk of the batch.
 
     The hook at a module's output is one on the tensor: hooks on a module's backward pass forbid in-place operations behind it.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], *, samples: int, rows: Tensor | None, watch: Stopwatch) -> None:
-        self.sq_norms: list[Tensor] = []  # (rows,) of each module
-        self._modules, self._samples, self._rows, self._watch = list(modules), samples, rows, watch
+    def __init__(self, modules: Iterable[nn.Module], *, rows: Tensor | None, watch: Stopwatch) -> None:
+        self._modules, self._rows, self._watch = list(modules), rows, watch
+        self._sums: list[Tensor] = []  # of the chosen rows' squared norms, by module and chunk
+        self._seen: set[nn.Module] = set()
+        self._samples, self._chosen = 0, rows  # of the chunk, whose chosen rows are counted from its first one
         self._inputs: dict[nn.Module, Tensor | None] = {}  # None: used up, so that memory is freed as the pass goes on
         self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def taking(self, start: int, stop: int) -> Iterator[None]:
+        """Take in the pass of these rows of the batch; the hooks are gone when the block is left."""
+        with self._watch.running():
+            self._samples, self._inputs = stop - start, {}
+            if self._rows is not None:
+                self._chosen = self._rows[(self._rows >= start) & (self._rows < stop)] - start
         self._handles = [module.register_forward_hook(self._keep) for module in self._modules]
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for handle in self._handles:
-            handle.remove()
+        try:
+            yield
+        finally:
+            for handle in self._handles:
+                handle.remove()
+        self._seen |= self._inputs.keys()
 
     def _keep(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         if not output.requires_grad:
@@ -108,16 +119,17 @@ class _Recorder:
 
     def _add(self, module: nn.Module, gradient: Tensor) -> None:
         inputs, self._inputs[module] = self._inputs[module], None
-        assert inputs is not None, "one backward pass a recorder"
-        with self._watch.running():
-            self.sq_norms.append(sample_sq_norms(module, inputs, gradient, rows=self._rows))
+        assert inputs is not None, "one backward pass a chunk"
+        if self._chosen is None or len(self._chosen):  # a chunk may have none of the rows that were drawn
+            with self._watch.running():
+                self._sums.append(sample_sq_norms(module, inputs, gradient, rows=self._chosen).sum())
 
-    def mean_sq_share(self) -> float:
-        """Of the chosen rows, over all parameters."""
-        return float(torch.stack(self.sq_norms).sum(0).mean())
+    def sum_of_sq_shares(self) -> float:
+        """Over the chosen rows and all parameters."""
+        return float(torch.stack(self._sums).sum())
 
     def refuse_unseen(self) -> None:
         """Raises ValueError if a parameter got a gradient although its module was never called."""
         for module in self._modules:
-            if module not in self._inputs and any(parameter.grad is not None for parameter in module.parameters(recurse=False)):
+            if module not in self._seen and any(parameter.grad is not None for parameter in module.parameters(recurse=False)):
                 raise ValueError(f"the parameters of {module} were used outside of its forward pass; choose estimator=microbatch")

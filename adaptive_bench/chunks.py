@@ -1,0 +1,82 @@
+"""The physical batch: how many rows of a batch go through the model at once."""
+
+import math
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+
+import torch
+from torch import nn
+
+from adaptive_bench.checkpoint import random_state, restore_random_state
+from adaptive_bench.schedulers.base import whole_number
+from adaptive_bench.state import Stateful
+from adaptive_bench.streams.base import Batch
+
+
+def nearly_equal(total: int, parts: int) -> list[int]:
+    """Sizes that add up to `total` and differ by one at most."""
+    size, larger = divmod(total, parts)
+    return [size + 1] * larger + [size] * (parts - larger)
+
+
+@dataclass(kw_only=True)
+class Chunks(Stateful):
+    """Splits a batch into the fewest nearly equal chunks of at most `maximum` rows (None: any number).
+
+    Where memory runs out, chunks are at most half as large from then on, which is part of the state. The gradient of a batch is
+    the same however it is split, except that BatchNorm in train mode normalises by the statistics of a chunk.
+    """
+
+    maximum: int | None = None
+    limit: int | None = field(default=None, init=False)  # rows; None: memory never ran out
+
+    def __post_init__(self) -> None:
+        if self.maximum is not None:
+            whole_number("max_physical_batch", self.maximum)
+        self._fitted: dict[bool, int] = {}  # samples of the largest batch so far that went through, measured or not
+
+    def spans(self, rows: int) -> list[tuple[int, int]]:
+        """The first row of each chunk, and the one behind its last."""
+        largest = min(bound for bound in (rows, self.maximum, self.limit) if bound is not None)
+        return list(pairwise(accumulate(nearly_equal(rows, math.ceil(rows / largest)), initial=0)))
+
+    def halve(self, rows: int, error: torch.OutOfMemoryError) -> None:
+        """Chunks of so many rows did not fit. Raises ValueError if that was a single one."""
+        if rows <= 1:
+            raise ValueError(
+                "a single row does not fit into the device's memory, and a batch cannot be split further: take a smaller model, "
+                "shorter blocks (block_size.maximum) or a device with more memory"
+            ) from error
+        self.limit = rows // 2
+
+    def is_new(self, batch: Batch, *, measured: bool) -> bool:
+        """Whether no batch of so many samples has gone through yet, so that memory may well run out."""
+        return batch.shape.samples > self._fitted.get(measured, 0)
+
+    def fitted(self, batch: Batch, *, measured: bool) -> None:
+        """The batch has gone through."""
+        self._fitted[measured] = max(batch.shape.samples, self._fitted.get(measured, 0))
+
+
+class Replay:
+    """What passes through a model change besides its gradients, so that they can be made again or undone.
+
+    These are torch's random numbers, those of `generator`, and buffers such as BatchNorm's running statistics, of which
+    `buffers=False` keeps no copy.
+    """
+
+    def __init__(self, model: nn.Module, *, generator: torch.Generator | None = None, buffers: bool = True) -> None:
+        self._model, self._generator = model, generator
+        self._random = random_state()
+        self._drawn = None if generator is None else generator.get_state()
+        self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if buffers else []
+
+    def restore(self) -> None:
+        """Go back; every `.grad` is None then, and what they held is free for others."""
+        self._model.zero_grad(set_to_none=True)
+        restore_random_state(self._random)
+        if self._generator is not None and self._drawn is not None:
+            self._generator.set_state(self._drawn)
+        for buffer, kept in self._buffers:
+            buffer.copy_(kept)
+        torch.cuda.empty_cache()  # of pieces in sizes that the next pass may have no use for; nothing on a CPU
