@@ -14,7 +14,12 @@ from tests.conftest import composed
 
 SLOTS = {"model", "scheduler", "optimizer", "estimator", "lr_rule", "lr_schedule", "logger", "arm", "order"}
 OPTIONS = [(slot, file.stem) for slot in sorted(SLOTS) for file in sorted((conf() / slot).glob("*.yaml"))]
-DATA = {"digits": (), "synthetic_convex": ("model=linear",), "markov_text": ("model=lstm_small", "block_scheduler.initial=1")}
+DATA = {
+    "digits": (),
+    "synthetic_convex": ("model=linear",),
+    "synthetic_nonconvex": ("model=mlp",),
+    "markov_text": ("model=lstm_small", "block_scheduler.initial=1"),
+}
 
 
 @pytest.mark.parametrize(("slot", "option"), OPTIONS)
