@@ -63,6 +63,21 @@ def choices(sweep: str, *overrides: str) -> list[dict[str, str]]:
     return [dict(job.hydra.runtime.choices) for job in made]
 
 
+def settings_of(sweep: str) -> list[str]:
+    """What the runs of one seed of a sweep file are told, one text a run."""
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        cfg = compose("config", [f"sweep={sweep}"], return_hydra_config=True)
+        params = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items() if key != "seed"]
+        (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(params), None)
+        return [OmegaConf.to_yaml(compose("config", [f"sweep={sweep}", *job])) for job in jobs]
+
+
+@pytest.mark.parametrize("file", sorted((conf() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_two_arms_of_a_sweep_are_the_same_run(file):
+    runs = settings_of(file.stem)
+    assert len(set(runs)) == len(runs)
+
+
 @pytest.mark.parametrize("file", sorted((conf() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sweep_composes_with_all_its_runs(file):
     runs = choices(file.stem)
