@@ -5,6 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import token_ids
 from adaptive_bench.schedulers.base import whole_number
 
@@ -49,8 +50,7 @@ def lstm(
     token_ids(inputs)
     for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
         whole_number(name, size)
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout}: the share of activations to drop is expected, from 0 up and below 1")
+    share("dropout", dropout)
     if not init > 0:
         raise ValueError(f"init={init}: a bound above 0 is expected")
     if tied and embedding != hidden:

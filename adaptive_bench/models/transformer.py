@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import token_ids
 from adaptive_bench.schedulers.base import whole_number
 
@@ -109,8 +110,7 @@ def transformer(
         whole_number(name, size)
     if width % heads:
         raise ValueError(f"heads={heads}: width={width} does not split into so many heads; take a divisor of it")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout}: the share of activations to drop is expected, from 0 up and below 1")
+    share("dropout", dropout)
     if not init > 0:
         raise ValueError(f"init={init}: a standard deviation above 0 is expected")
     model = LanguageTransformer(vocabulary=outputs, width=width, heads=heads, layers=layers, dropout=dropout, tied=tied)
