@@ -44,6 +44,7 @@ bench: $(READY) ## what measuring costs, in time and memory, as ratios to the pl
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/schedulers.py
 	$(BIN)/python bench/blocks.py
+	$(BIN)/python bench/throughput.py
 
 clean: ## remove the environment, caches and the demo's results
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache dist results/demo

@@ -16,22 +16,22 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from adaptive_bench import compilation, machine
+from adaptive_bench.checks import check_conventions, check_fixed_tokens, check_room, check_shareable
 from adaptive_bench.chunks import Chunks
 from adaptive_bench.contents import by_content
 from adaptive_bench.curriculum import Curriculum
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.descent import Descent
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
-from adaptive_bench.lr_rules import LrRule, Unchanged
 from adaptive_bench.machine import Machine
 from adaptive_bench.precision import Precision
+from adaptive_bench.ranks import Ranks
 from adaptive_bench.record import Identity, RunFolder
-from adaptive_bench.schedulers.base import SizeScheduler, one_of, positive, whole_number
-from adaptive_bench.schedulers.cabs import CABS
+from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
 from adaptive_bench.schedulers.fixed import Fixed
-from adaptive_bench.schedulers.trajectory import Altered
 from adaptive_bench.size import Progress, SizeRange
 from adaptive_bench.slot import Slot
+from adaptive_bench.streams.order import epoch_generator
 from adaptive_bench.trainer import Trainer
 
 Made = TypeVar("Made")
@@ -68,6 +68,8 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     settings.pop("study")  # the arms have taken from it what they use
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
+    if here.ranks > 1:
+        settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
     whole_number("seed", cfg.seed, least=0)
     identity = Identity.of(by_content(settings))
     refuse_not_finite(identity.settings)
@@ -99,9 +101,10 @@ def _jobs(launcher: DictConfig) -> int:
     return wanted if wanted > 0 else machine.available_cores()
 
 
-def build(cfg: DictConfig, planned: Plan) -> Trainer:
-    """Everything a run needs, checked. Raises ValueError for settings that cannot be run."""
+def build(cfg: DictConfig, planned: Plan, *, among: Ranks | None = None) -> Trainer:
+    """Everything a run needs, checked; `among` are the processes that train it. Raises ValueError for what cannot be run."""
     device = torch.device(planned.machine.device)
+    among = Ranks(device=device) if among is None else among
     torch.manual_seed(cfg.seed)  # the model's initialisation and its dropout; all else draws from generators of its own
     task: Task = make(cfg, "dataset", seed=cfg.seed, device=device)
     model: nn.Module = make(cfg, "model", inputs=task.inputs, outputs=task.outputs)
@@ -114,10 +117,12 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
     block = _slot(cfg, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
     descent = _descent(cfg, model, start)
     if task.has_blocks:
-        _check_room(batch, block, start)
-    _check_conventions(cfg, task, batch=batch, block=block, rule=descent.rule)
+        check_room(batch, block, start)
+    check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=descent.rule)
+    if among.count > 1:
+        check_shareable(task, is_ordered=bool(cfg.order))
     if cfg.tokens_per_step == "fixed":
-        _check_fixed_tokens(batch, block, start)
+        check_fixed_tokens(batch, block, start)
     trainer = Trainer(
         model=model,
         task=task,
@@ -128,6 +133,7 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
         estimator=make(cfg, "estimator"),
         precision=Precision(cfg.precision, device),
         chunks=Chunks(maximum=cfg.max_physical_batch),
+        ranks=among,
         budget=start.budget,
         evaluate_every=_interval(cfg, "evaluate_every", epoch),
         checkpoint_every=_interval(cfg, "checkpoint_every", epoch),
@@ -135,8 +141,10 @@ def build(cfg: DictConfig, planned: Plan) -> Trainer:
         arrange=_arrangement(cfg, planned, task),
         conditions=planned.machine.timing,
         device=device,
-        loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric),
+        loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric) if among.is_first else (),
     )
+    if among.rank:  # the same initialisation everywhere, but not the same dropout on different rows
+        torch.manual_seed(epoch_generator(cfg.seed, among.rank, purpose=5).initial_seed())
     if planned.machine.device == planned.identity.settings["device"]:  # a sweep tries its runs on the CPU, wherever they will run
         trainer.precision.check(model)
     if not isinstance(cfg.compile, bool):
@@ -223,58 +231,6 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, start: Progress, *, larges
             f"samples; lower {scheduler}.initial or take more data"
         )
     return Slot(scheduler=rule, sizes=sizes)
-
-
-def _check_room(batch: Slot, block: Slot, start: Progress) -> None:
-    """Whether a text is long enough for the first step, and for as many columns as there may be."""
-    columns, length, tokens = batch.peek(start), block.peek(start), start.epoch_samples
-    if columns * length > tokens and all(slot.scheduler.propose(start) == slot.scheduler.initial for slot in (batch, block)):
-        raise ValueError(
-            f"the run starts with {columns} columns and blocks of {length}, {columns * length} tokens a step, and this text has "
-            f"{tokens} to predict; lower scheduler.initial or block_scheduler.initial, or take more text"
-        )
-    if not isinstance(batch.scheduler, Fixed) and batch.sizes.largest * length > tokens:
-        raise ValueError(
-            f"batch_size.maximum={batch.sizes.largest}: so many columns of a text with {tokens} tokens to predict are shorter "
-            f"than the first block of {length}; set batch_size.maximum to {tokens // length} or less, or take more text"
-        )
-
-
-def _check_fixed_tokens(batch: Slot, block: Slot, start: Progress) -> None:
-    """Whether rows can follow the block: nothing else may set them, and there is at least one for the longest block."""
-    if not isinstance(batch.scheduler, Fixed) or batch.sizes.multiple_of > 1:
-        raise ValueError(
-            f"tokens_per_step=fixed: the rows follow the block, but scheduler={type(batch.scheduler).__name__} and "
-            f"batch_size.multiple_of={batch.sizes.multiple_of} set them, too; take scheduler=fixed and batch_size.multiple_of=1"
-        )
-    if isinstance(block.scheduler, Altered):
-        raise ValueError(
-            "tokens_per_step=fixed: a step keeps the tokens of the first one, and "
-            f"block_scheduler={type(block.scheduler).__name__} begins with another block than the run it alters; take floating"
-        )
-    tokens = batch.peek(start) * block.peek(start)
-    if block.sizes.largest > tokens and not isinstance(block.scheduler, Fixed):
-        raise ValueError(
-            f"block_size.maximum={block.sizes.largest}: with tokens_per_step=fixed a step has {tokens} tokens, less than one row "
-            f"of that; set block_size.maximum to {tokens} or less, or take more columns"
-        )
-
-
-def _check_conventions(cfg: DictConfig, task: Task, *, batch: Slot, block: Slot, rule: LrRule) -> None:
-    """Whether what is to happen to a step as its block grows is possible, and happens once."""
-    one_of("tokens_per_step", cfg.tokens_per_step, ("floating", "fixed"))
-    if cfg.tokens_per_step == "fixed" and not task.has_blocks:
-        raise ValueError("tokens_per_step=fixed: the rows of this data set have no length; take floating")
-    if task.sums_blocks and not isinstance(rule, Unchanged) and not isinstance(block.scheduler, Fixed):
-        raise ValueError(
-            f"lr_rule={type(rule).__name__}: with dataset.loss_reduction=sum_time the gradient grows with the block already, and "
-            "the rule would count that growth twice; take dataset.loss_reduction=mean, or lr_rule=none"
-        )
-    if task.sums_blocks and isinstance(batch.scheduler, CABS):
-        raise ValueError(
-            "scheduler=CABS: it divides the gradient's variance by the loss, and with dataset.loss_reduction=sum_time the one is "
-            "of a whole block, the other of a token; take dataset.loss_reduction=mean"
-        )
 
 
 def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:

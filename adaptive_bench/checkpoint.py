@@ -33,14 +33,14 @@ def load(path: Path, *, device: torch.device) -> dict[str, Any] | None:
 
 
 def random_state() -> dict[str, Any]:
-    """Torch's generators, which dropout draws from."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    """Torch's generators, which dropout draws from: the CPU's, and that of the CUDA device in use."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"].cpu())
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 def pack(rows: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:

@@ -35,10 +35,12 @@ class Chunks(Stateful):
             whole_number("max_physical_batch", self.maximum)
         self._fitted: dict[bool, int] = {}  # samples of the largest batch so far that went through, measured or not
 
-    def spans(self, rows: int) -> list[tuple[int, int]]:
-        """The first row of each chunk, and the one behind its last."""
+    def spans(self, first: int, end: int) -> list[tuple[int, int]]:
+        """The rows from `first` up to `end` in chunks: the first row of each, and the one behind its last."""
+        if (rows := end - first) == 0:
+            return []
         largest = min(bound for bound in (rows, self.maximum, self.limit) if bound is not None)
-        return list(pairwise(accumulate(nearly_equal(rows, math.ceil(rows / largest)), initial=0)))
+        return list(pairwise(accumulate(nearly_equal(rows, math.ceil(rows / largest)), initial=first)))
 
     def halve(self, rows: int, error: torch.OutOfMemoryError) -> None:
         """Chunks of so many rows did not fit. Raises ValueError if that was a single one."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from adaptive_bench import ranks
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEEP = 1 << 30  # bytes
 
@@ -22,6 +24,7 @@ class Machine:
     device: str
     threads: int
     jobs: int
+    ranks: int
     allocator: str
     commit: str
     dirty: bool
@@ -32,13 +35,14 @@ class Machine:
     @property
     def timing(self) -> str:
         """The conditions under which seconds can be compared."""
-        return f"device {self.device}, threads {self.threads}, jobs {self.jobs}, allocator {self.allocator}"
+        ranks = f", ranks {self.ranks}" if self.ranks > 1 else ""
+        return f"device {self.device}, threads {self.threads}, jobs {self.jobs}, allocator {self.allocator}{ranks}"
 
 
 def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
     """Set the allocator and the number of threads for this process, and say what was set.
 
-    `threads=None` shares the cores among the `jobs` that run at the same time.
+    `threads=None` shares the cores among the `jobs` that run at the same time, and those of a job among its ranks.
     Raises ValueError for a device that is not there and for a number of threads below 1.
     """
     if device == "auto":
@@ -48,7 +52,7 @@ def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch finds no CUDA device here; take device=cpu or device=auto")
     if threads is None:
-        threads = max(1, available_cores() // jobs)
+        threads = max(1, available_cores() // (jobs * ranks.here()))
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads={threads!r}: a whole number from 1 up is expected, or null for cores / jobs")
     torch.set_num_threads(threads)
@@ -57,6 +61,7 @@ def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
         device=device,
         threads=threads,
         jobs=jobs,
+        ranks=ranks.count(),
         allocator=tune_allocator(),
         commit=commit,
         dirty=dirty,

@@ -3,21 +3,23 @@
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from adaptive_bench import compilation
+from adaptive_bench import compilation, ranks
 from adaptive_bench.build import Plan, build, plan
 from adaptive_bench.checkpoint import weights_digest
 from adaptive_bench.clock import NAMES
 from adaptive_bench.loggers.base import Row
+from adaptive_bench.ranks import Ranks
 from adaptive_bench.trainer import Diverged, Trainer
 
 
@@ -40,22 +42,25 @@ def train_or_say(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig) -> float | None:
     """Train one run unless it is finished or under way elsewhere. Returns its best validation metric, for sweepers."""
     planned = plan(cfg, cast(DictConfig, HydraConfig.get()))
-    if planned.folder.finished:
-        return _say(planned, "was finished before; nothing to train")
-    trainer = build(cfg, planned)
+    among = ranks.join(torch.device(planned.machine.device))
+    # what the first rank finds in the folder holds for all of them, and only it writes there
+    if among.agree(planned.folder.finished):
+        return _say(planned, "was finished before; nothing to train", among)
+    trainer = build(cfg, planned, among=among)
     before = compilation.graphs()
-    with planned.folder.claimed(planned.config) as mine:
-        if not mine:
-            return _say(planned, "is being trained by another process; left to it")
-        if not planned.folder.finished:  # by a process that held the folder a moment ago
+    with planned.folder.claimed(planned.config) if among.is_first else nullcontext(True) as claimed:
+        if not among.agree(claimed):
+            return _say(planned, "is being trained by another process; left to it", among)
+        if not among.agree(planned.folder.finished):  # by a process that held the folder a moment ago
             started = datetime.now(UTC).isoformat(timespec="seconds")
             with _logged(trainer) as summary:
                 status, reason = _run(trainer)
                 compiled = compilation.graphs() - before
                 record = _record(planned, trainer, status=status, reason=reason)
                 summary |= record | {"started": started, "compiled_graphs": compiled}
-            planned.folder.finish(steps=trainer.steps, evaluations=trainer.evaluations, record=summary)
-    return _say(planned, f"kept in {planned.folder.path}")
+            if among.is_first:
+                planned.folder.finish(steps=trainer.steps, evaluations=trainer.evaluations, record=summary)
+    return _say(planned, f"kept in {planned.folder.path}", among)
 
 
 def _run(trainer: Trainer) -> tuple[str, str]:
@@ -108,8 +113,10 @@ def _record(planned: Plan, trainer: Trainer, *, status: str, reason: str) -> Row
     }
 
 
-def _say(planned: Plan, what: str) -> float | None:
-    """One line a run (a sweep says it itself); returns the best validation metric if there is one."""
+def _say(planned: Plan, what: str, among: Ranks) -> float | None:
+    """One line a run (a sweep says it itself); returns the best validation metric if there is one, to the first rank."""
+    if not among.is_first:
+        return None
     record = planned.folder.record() if planned.folder.finished else None
     if planned.alone:
         outcome = "" if record is None else f" {record['status']}, test {record['metric']} {record['final']:.2f};"

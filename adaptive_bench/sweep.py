@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import Progress, TaskID
 
+from adaptive_bench import ranks
 from adaptive_bench.build import Plan, build, plan
 from adaptive_bench.loggers.progress import bars
 from adaptive_bench.run import message
@@ -31,9 +32,10 @@ class Sweep(Callback):
     watch: ClassVar["Watch | None"] = None  # not on the instance: that one is copied into every worker
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-            return  # a sweeper that searches chooses its runs as it goes; they are checked one by one
         try:
+            refuse_ranks()
+            if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+                return  # a sweeper that searches chooses its runs as it goes; they are checked one by one
             plans = check(config)
         except (ValueError, HydraException, OmegaConfBaseException) as error:
             raise SystemExit(message(error)) from error
@@ -78,6 +80,15 @@ def refuse_swept_sweeps(overrides: list[Override]) -> None:
                 "sweep=A,B: a sweep file brings its own grid and launcher, which Hydra drops when files are swept; "
                 "run them in turn"
             )
+
+
+def refuse_ranks() -> None:
+    """The processes of a sweep are its launcher's."""
+    if ranks.count() > 1:
+        raise ValueError(
+            f"torchrun has started {ranks.count()} processes, which train one run together; start the runs of a sweep one by "
+            "one, or the sweep without torchrun"
+        )
 
 
 def check_writable(results: Path) -> None:

@@ -19,6 +19,7 @@ from adaptive_bench.descent import Descent
 from adaptive_bench.estimators.base import GradientEstimator, Measurement
 from adaptive_bench.loggers.base import Logger, Row
 from adaptive_bench.precision import Precision
+from adaptive_bench.ranks import Ranks
 from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.size import BatchShape, Progress
 from adaptive_bench.slot import Slot
@@ -43,6 +44,7 @@ class Trainer:
     estimator: GradientEstimator
     precision: Precision
     chunks: Chunks
+    ranks: Ranks = field(default_factory=Ranks)
     budget: int
     evaluate_every: int
     checkpoint_every: int
@@ -64,7 +66,7 @@ class Trainer:
         self.slots = {"batch": self.batch, "block": self.block}
         self.listeners: tuple[Slot | Descent, ...] = (self.batch, self.block, self.descent)
         self.needs = self.batch.scheduler.needs | self.block.scheduler.needs | self.descent.rule.needs
-        self.estimator.check(self.model, self.needs - SURVEYED, multiple_of=self.batch.sizes.multiple_of)
+        self.estimator.check(self.model, self.needs - SURVEYED, multiple_of=self.batch.sizes.multiple_of, ranks=self.ranks.count)
 
     @property
     def progress(self) -> Progress:
@@ -113,7 +115,9 @@ class Trainer:
         self.clock.move(seen.seconds, source="train", to="measure")
         took = self.clock.seconds["train"] - trained
         self.samples += shape.samples
-        stats, loss = {**seen.stats, **self._survey(asked, granted)}, self.task.sample_loss(seen.loss, shape)
+        loss = self.task.sample_loss(seen.loss, shape)
+        # every rank's schedulers must see the same: seconds differ, and the last digits of what a device has summed up may
+        stats, took = self.ranks.agree(({**seen.stats, **self._survey(asked, granted)}, took))
         row = {"lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
         row |= {"physical_batch": seen.physical_batch, "block_size": shape.block, "batch_size_granted": granted.batch}
         row |= {"block_size_granted": block, "state_reset": rows.place is not None and rows.place.restarts, "skipped": skipped}
@@ -125,7 +129,7 @@ class Trainer:
     def _backward(self, rows: Batch, needs: AbstractSet[Stat]) -> Measurement:
         """The gradients of a batch, and what is measured on them."""
         loss, scale = self.precision.applied_to(self.task.loss), self.precision.loss_scale
-        return self.estimator.backward(loss, self.model, rows, needs, loss_scale=scale, chunks=self.chunks)
+        return self.estimator.backward(loss, self.model, rows, needs, loss_scale=scale, chunks=self.chunks, ranks=self.ranks)
 
     def _tell(self, seen: Observation, needs: Sequence[frozenset[Stat]]) -> None:
         """Evaluate if it is time to, and show the listeners the step that started at `seen.progress`."""
@@ -155,7 +159,8 @@ class Trainer:
     def evaluate(self, split: str) -> Evaluation:
         """The task's metric on a whole split."""
         with self.clock.running("evaluate"), self.precision.autocast():
-            result = self.task.evaluate(self.model, split)
+            self.ranks.spread(self.model)
+            result = self.ranks.agree(self.task.evaluate(self.model, split))
         self._record("evaluation", self.evaluations, {"split": split, "value": result.value, "loss": result.loss})
         if not math.isfinite(result.loss):
             raise Diverged(f"the {split} loss became {result.loss} at step {len(self.steps)}, sample {self.samples}")
@@ -177,21 +182,30 @@ class Trainer:
         if self.checkpoint is None:
             return
         with self.clock.running("store"):
+            self.ranks.spread(self.model)
             state = {name: part.state_dict() for name, part in self._stateful().items()}
             state |= {"samples": self.samples, "steps": pack(self.steps), "evaluations": self.evaluations}
             state |= {"timed_under": self.timed_under}
-            save(state | {"random": random_state()}, self.checkpoint)
+            state |= {"random": self.ranks.gather(random_state())}
+            if self.ranks.is_first:
+                save(state, self.checkpoint)
 
     def resume(self) -> None:
-        """Go back to the checkpoint, if there is one."""
+        """Go back to the checkpoint, if there is one. Raises ValueError if this rank does not find the first one's."""
         state = load(self.checkpoint, device=self.device) if self.checkpoint else None
+        found = None if state is None else state["samples"]
+        if (expected := self.ranks.agree(found)) != found:
+            raise ValueError(
+                f"{self.checkpoint}: rank {self.ranks.rank} finds {found or 'no'} samples trained, the first rank "
+                f"{expected or 'none'}; all ranks must see the same results folder"
+            )
         if state is None:
             return
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
         self.samples, self.steps, self.evaluations = state["samples"], unpack(state["steps"]), state["evaluations"]
         self.timed_under = list(dict.fromkeys([*state["timed_under"], self.conditions]))
-        restore_random_state(state["random"])
+        restore_random_state(state["random"][self.ranks.rank])
 
     def _stateful(self) -> dict[str, Any]:
         return {

@@ -227,11 +227,11 @@ def test_the_record_and_the_table_say_what_was_split(tmp_path, trained) -> None:
     assert sum("Physical batch" in " ".join(each.notes) for each in table(read(tmp_path))) == 1
 
 
-@given(rows=st.integers(1, 5000), most=st.none() | st.integers(1, 600))
-def test_chunks_are_the_fewest_that_fit_and_nearly_equal(rows: int, most: int | None) -> None:
-    spans = Chunks(maximum=most).spans(rows)
+@given(first=st.integers(0, 300), rows=st.integers(0, 5000), most=st.none() | st.integers(1, 600))
+def test_chunks_are_the_fewest_that_fit_and_nearly_equal(first: int, rows: int, most: int | None) -> None:
+    spans = Chunks(maximum=most).spans(first, first + rows)
     sizes = [stop - start for start, stop in spans]
-    assert [start for start, _ in spans] + [rows] == [0] + [stop for _, stop in spans]
-    assert max(sizes) <= (most or rows)
-    assert max(sizes) - min(sizes) <= 1
-    assert len(sizes) == (math.ceil(rows / most) if most else 1)
+    assert [start for start, _ in spans] + [first + rows] == [first] + [stop for _, stop in spans]
+    assert len(sizes) == (math.ceil(rows / most) if most else min(rows, 1))
+    assert max(sizes, default=0) <= (most or rows)
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1

@@ -37,8 +37,8 @@ class Auto(GradientEstimator):
         self._microbatch = MicroBatch(chunks=self.chunks)
         self.generator = self._per_sample.generator
 
-    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
-        self._choose(model, needs)._check_model(model, needs, multiple_of=multiple_of)
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
+        self._choose(model, needs)._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
     def _measure(self, work: Work) -> Pass:
         return self._choose(work.model, work.needs)._measure(work)

@@ -18,6 +18,7 @@ from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.estimators.vector import total_sq_norm
 from adaptive_bench.estimators.work import LossFunction, Pass, Work
+from adaptive_bench.ranks import Ranks
 from adaptive_bench.schedulers.base import Stat, positive
 from adaptive_bench.streams.base import Batch
 
@@ -47,14 +48,14 @@ class GradientEstimator(ABC):
     _epoch_sum: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)  # sum of g_i by parameter
 
     @final
-    def check(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int = 1) -> None:
-        """To be called when a run is assembled, which will use batch sizes that are multiples of `multiple_of`.
+    def check(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int = 1, ranks: int = 1) -> None:
+        """To be called when a run is assembled, which will use batch sizes that are multiples of `multiple_of` on so many ranks.
 
         Raises ValueError for a need that cannot be measured, here or on this model or on batches of these sizes.
         """
         self._refuse_missing(needs)
         if needs & IN_PIECES:
-            self._check_model(model, needs, multiple_of=multiple_of)
+            self._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
     @final
     def backward(
@@ -66,6 +67,7 @@ class GradientEstimator(ABC):
         *,
         loss_scale: float = 1.0,
         chunks: Chunks | None = None,
+        ranks: Ranks | None = None,
     ) -> Measurement:
         """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
 
@@ -75,17 +77,28 @@ class GradientEstimator(ABC):
         `chunks` says how many rows go through the model at once. If memory runs out, the pass is made again in smaller chunks,
         with the same random numbers; `chunks` remembers the size that fits (None: nobody does), and `seconds` are those of the
         last pass. BatchNorm's running statistics, too, start again as they were, unless a batch of that size has fitted before.
+        Each of the `ranks` is handed the same batch and computes its share of the rows; loss, gradient and statistics are those
+        of the whole batch on each of them. Where chunks are small is every rank's own affair.
 
         Raises ValueError for a need that is not provided, and if a single row does not fit into memory.
         """
         self._refuse_missing(needs)
         positive("loss_scale", loss_scale)
         model.zero_grad(set_to_none=True)
-        chunks = Chunks() if chunks is None else chunks
+        chunks, ranks = Chunks() if chunks is None else chunks, Ranks() if ranks is None else ranks
         before = Replay(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
         while True:
             watch = Stopwatch(device=batch.targets.device)
-            work = Work(loss_fn=loss_fn, model=model, batch=batch, needs=needs, loss_scale=loss_scale, chunks=chunks, watch=watch)
+            work = Work(
+                loss_fn=loss_fn,
+                model=model,
+                batch=batch,
+                needs=needs,
+                loss_scale=loss_scale,
+                chunks=chunks,
+                ranks=ranks,
+                watch=watch,
+            )
             entropy = Entropy(watch=watch)
             try:
                 with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
@@ -95,19 +108,25 @@ class GradientEstimator(ABC):
                 chunks.halve(work.physical_batch, error)
             before.restore()  # behind the clause, whose error holds on to the activations
         chunks.fitted(batch, measured=bool(needs))
-        stats: dict[Stat, float] = {}
-        if needs and math.isfinite(done.loss):
+        (loss,) = ranks.total(done.loss)
+        if not math.isfinite(loss):
+            model.zero_grad(set_to_none=True)
+            return Measurement(loss=loss, stats={}, physical_batch=work.physical_batch, seconds=watch.seconds)
+        pieces, stats = done.finish(), dict[Stat, float]()
+        if needs:
             with watch.running():
-                stats = self._statistics(work, done.pieces, entropy)
-        return Measurement(loss=done.loss, stats=stats, physical_batch=work.physical_batch, seconds=watch.seconds)
+                stats = self._statistics(work, pieces, entropy)
+        return Measurement(loss=loss, stats=stats, physical_batch=work.physical_batch, seconds=watch.seconds)
 
     @abstractmethod
-    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
-        """Raises ValueError if this model cannot be seen in pieces, or batches of these sizes cannot."""
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
+        """Raises ValueError if this model cannot be seen in pieces, or batches of these sizes on so many ranks cannot."""
 
     @abstractmethod
     def _measure(self, work: Work) -> Pass:
-        """Fill the empty `.grad`s with the mean gradient, or leave them None if the loss is not finite."""
+        """One rank's backward pass of its share of the batch, with every `.grad` None before. It speaks to no other rank:
+        memory may run out here, and the pass is made again.
+        """
 
     def _refuse_missing(self, needs: AbstractSet[Stat]) -> None:
         if missing := needs - self.provides:
@@ -122,7 +141,9 @@ class GradientEstimator(ABC):
         sq_norm = total_sq_norm(gradients.values())
         if not math.isfinite(sq_norm):
             return {}
-        stats = {Stat.GRAD_NORM: math.sqrt(sq_norm), Stat.ENTROPY: entropy.value}
+        stats = {Stat.GRAD_NORM: math.sqrt(sq_norm)}
+        if Stat.ENTROPY in work.needs:
+            stats[Stat.ENTROPY] = entropy.value(work.ranks)
         if Stat.COMPONENT_VARIANCE in work.needs:
             stats[Stat.COMPONENT_VARIANCE] = component_variance(gradients.values(), sq_norm=sq_norm)
         if pieces is not None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from adaptive_bench.estimators.blocks import block_size, wide
 from adaptive_bench.estimators.stopwatch import Stopwatch
+from adaptive_bench.ranks import Ranks
 
 
 @dataclass(kw_only=True)
@@ -26,10 +27,10 @@ class Entropy:
     _total: Tensor | float = field(default=0.0, init=False)
     _positions: int = field(default=0, init=False)
 
-    @property
-    def value(self) -> float:
-        """The mean so far; nan if the model was never called."""
-        return float(self._total) / self._positions if self._positions else math.nan
+    def value(self, ranks: Ranks) -> float:
+        """The mean so far, over all ranks; nan if the model was never called."""
+        total, positions = ranks.total(float(self._total), self._positions)
+        return total / positions if positions else math.nan
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:

@@ -11,12 +11,21 @@ from torch import nn
 
 from adaptive_bench.chunks import nearly_equal
 from adaptive_bench.estimators.base import GradientEstimator
-from adaptive_bench.estimators.moments import SPREAD
+from adaptive_bench.estimators.moments import SPREAD, Pieces
 from adaptive_bench.estimators.spread import Spread
 from adaptive_bench.estimators.work import Pass, Work
 from adaptive_bench.schedulers.base import Stat
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def share_equally(name: str, count: int, *, ranks: int) -> None:
+    """Raises ValueError unless ranks can take equally many of `count` micro-batches."""
+    if count % ranks:
+        raise ValueError(
+            f"{name}={count}: each of {ranks} processes is to take equally many micro-batches; "
+            f"set estimator.{name} to {math.ceil(count / ranks) * ranks}"
+        )
 
 
 @final
@@ -27,7 +36,8 @@ class MicroBatch(GradientEstimator):
     tr(Sigma) is estimated by (sum_j b_j |h_j|^2 - B |g|^2) / (k - 1): E sum_j b_j |h_j|^2 = B |G|^2 + k tr(Sigma) and
     E B |g|^2 = B |G|^2 + tr(Sigma) for any sizes b_j. It works for every kind of layer, and its noise falls with k.
     The seconds it reports are those of norms and sums; that small pieces may run slower than a whole batch is not among them.
-    A micro-batch that memory does not hold goes through the model in chunks and stays one micro-batch.
+    A micro-batch that memory does not hold goes through the model in chunks and stays one micro-batch. Several ranks take equally
+    many of them each.
     """
 
     provides: ClassVar[frozenset[Stat]] = GradientEstimator.provides | SPREAD
@@ -38,7 +48,8 @@ class MicroBatch(GradientEstimator):
         if isinstance(self.chunks, bool) or not isinstance(self.chunks, int) or self.chunks < 2:
             raise ValueError(f"chunks={self.chunks!r}: a whole number from 2 up is expected, one micro-batch has no spread")
 
-    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
+        share_equally("chunks", self.chunks, ranks=ranks)
         if any(isinstance(module, BATCH_NORMS) for module in model.modules()):
             warnings.warn(
                 "MicroBatch on a model with BatchNorm: at measured steps its statistics are those of a chunk, not of the batch",
@@ -48,13 +59,18 @@ class MicroBatch(GradientEstimator):
     def _measure(self, work: Work) -> Pass:
         samples = len(work.batch)
         sizes = nearly_equal(samples, min(self.chunks, samples))
-        spread, loss = Spread(sizes=sizes, needs=work.needs), 0.0
-        for start, stop in pairwise(accumulate(sizes, initial=0)):
-            loss += (stop - start) / samples * work.backward(work.batch.rows(start, stop))
+        first, end = work.ranks.share(len(sizes))
+        spread, loss = Spread(sizes=sizes, first=first, needs=work.needs, ranks=work.ranks), 0.0
+        for start, stop in list(pairwise(accumulate(sizes, initial=0)))[first:end]:
+            loss += (stop - start) / samples * work.backward(start, stop, of=stop - start)
             if not math.isfinite(loss):
-                return Pass(loss=loss, pieces=None)
+                break
             with work.watch.running():
                 spread.take(work.model)
-        with work.watch.running():
-            pieces = spread.finish()
-        return Pass(loss=loss, pieces=pieces)
+
+        def finish() -> Pieces:
+            spread.add_up(work.model)
+            with work.watch.running():
+                return spread.finish()
+
+        return Pass(loss=loss, finish=finish)

@@ -45,23 +45,27 @@ class PerSample(GradientEstimator):
             raise ValueError(f"fraction={self.fraction!r}: the share of the rows to measure is expected, above 0 and at most 1")
         self.generator = torch.Generator().manual_seed(self.seed)
 
-    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         covered_modules(model)
 
     def _measure(self, work: Work) -> Pass:
-        samples, watch = len(work.batch), work.watch
-        with watch.running():
+        samples = len(work.batch)
+        with work.watch.running():
             modules, rows = covered_modules(work.model), self._draw(work.batch)
-        recorder = _Recorder(modules, rows=rows, watch=watch)
-        loss = work.backward(work.batch, around=recorder.taking)
-        if not math.isfinite(loss):
-            return Pass(loss=loss, pieces=None)
-        recorder.refuse_unseen()
-        # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
-        with watch.running():
-            measured = samples if rows is None else len(rows)
-            mean_sq_norm = (samples / work.loss_scale) ** 2 * recorder.sum_of_sq_shares() / measured
-        return Pass(loss=loss, pieces=Pieces(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm))
+        recorder = _Recorder(modules, rows=rows, watch=work.watch)
+        loss = work.whole(around=recorder.taking)
+
+        def finish() -> Pieces:
+            recorder.refuse_unseen()
+            work.add_up()
+            # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
+            with work.watch.running():
+                measured = samples if rows is None else len(rows)
+                (sum_of_sq_shares,) = work.ranks.total(recorder.sum_of_sq_shares())
+                mean_sq_norm = (samples / work.loss_scale) ** 2 * sum_of_sq_shares / measured
+            return Pieces(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
+
+        return Pass(loss=loss, finish=finish)
 
     def _draw(self, batch: Batch) -> Tensor | None:
         """Sorted positions of the rows to measure; None for all of them."""
@@ -125,8 +129,8 @@ class _Recorder:
                 self._sums.append(sample_sq_norms(module, inputs, gradient, rows=self._chosen).sum())
 
     def sum_of_sq_shares(self) -> float:
-        """Over the chosen rows and all parameters."""
-        return float(torch.stack(self._sums).sum())
+        """Over the chosen rows of this rank and all parameters; there may be none."""
+        return float(torch.stack(self._sums).sum()) if self._sums else 0.0
 
     def refuse_unseen(self) -> None:
         """Raises ValueError if a parameter got a gradient although its module was never called."""

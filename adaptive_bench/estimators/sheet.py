@@ -8,8 +8,8 @@ from typing import ClassVar, final
 from torch import nn
 
 from adaptive_bench.estimators.base import GradientEstimator
-from adaptive_bench.estimators.microbatch import MicroBatch
-from adaptive_bench.estimators.moments import RATIO
+from adaptive_bench.estimators.microbatch import MicroBatch, share_equally
+from adaptive_bench.estimators.moments import RATIO, Pieces
 from adaptive_bench.estimators.work import Pass, Work
 from adaptive_bench.schedulers.base import Stat, whole_number
 
@@ -37,17 +37,23 @@ class Sheet(GradientEstimator):
         whole_number("microbatches", self.microbatches, least=2)
         self._split = MicroBatch(chunks=self.microbatches)
 
-    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int) -> None:
+    def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         if multiple_of % self.microbatches:
             raise ValueError(
                 f"micro-batches: batch sizes are multiples of {multiple_of}, which do not split into {self.microbatches} "
                 f"equal ones; set batch_size.multiple_of to {math.lcm(multiple_of, self.microbatches)}"
             )
-        self._split._check_model(model, needs, multiple_of=multiple_of)
+        share_equally("microbatches", self.microbatches, ranks=ranks)
+        self._split._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
     def _measure(self, work: Work) -> Pass:
         done = self._split._measure(work)
-        if len(work.batch) % self.microbatches == 0 or done.pieces is None:
+        if len(work.batch) % self.microbatches == 0:
             return done
         unknown = {Stat.MICROBATCH_RATIO: math.nan, Stat.MICROBATCHES: float(self.microbatches)}
-        return replace(done, pieces=replace(done.pieces, spread=unknown))
+
+        def finish() -> Pieces | None:
+            pieces = done.finish()
+            return pieces and replace(pieces, spread=unknown)
+
+        return replace(done, finish=finish)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adaptive_bench.estimators.moments import SPREAD, Pieces
 from adaptive_bench.estimators.vector import cosine, inner_product, total_sq_norm
+from adaptive_bench.ranks import Ranks
 from adaptive_bench.schedulers.base import Stat
 
 Gradient = dict[nn.Parameter, Tensor]
@@ -24,9 +25,11 @@ class Spread:
 
     sizes: Sequence[int]  # b_j
     needs: AbstractSet[Stat]
+    first: int = 0  # which of them is the first one of this rank
+    ranks: Ranks = field(default_factory=Ranks)
     _weighted_sq_norms: float = field(default=0.0, init=False)  # sum_j b_j |h_j|^2
     _halves: tuple[Gradient, Gradient] = field(default_factory=lambda: ({}, {}), init=False)  # sums of (b_j / B) h_j
-    _taken: int = field(default=0, init=False)
+    _taken: int = field(default=0, init=False)  # by this rank
     _kept: list[Gradient] = field(default_factory=list, init=False)
 
     def take(self, model: nn.Module) -> None:
@@ -34,12 +37,13 @@ class Spread:
         gradient = {parameter: parameter.grad for parameter in model.parameters() if parameter.grad is not None}
         for parameter in gradient:
             parameter.grad = None
-        size = self.sizes[self._taken]
+        place = self.first + self._taken
+        size = self.sizes[place]
         self._weighted_sq_norms += size * total_sq_norm(gradient.values())
         keep = Stat.INNER_PRODUCT_VARIANCE in self.needs
         if keep:
             self._kept.append(gradient)
-        second = Stat.HALVES_COSINE in self.needs and self._taken >= len(self.sizes) // 2
+        second = Stat.HALVES_COSINE in self.needs and place >= len(self.sizes) // 2
         share, half = size / sum(self.sizes), self._halves[second]
         for parameter, part in gradient.items():
             if parameter in half:
@@ -47,6 +51,13 @@ class Spread:
             else:
                 half[parameter] = part * share if keep else part.mul_(share)
         self._taken += 1
+
+    def add_up(self, model: nn.Module) -> None:
+        """Add up what the ranks took, once each has taken its last."""
+        first, second = self._halves  # the second one is empty everywhere unless it is asked for
+        over = list(model.parameters())
+        self._halves = self.ranks.sum(first, over=over), self.ranks.sum(second, over=over)
+        (self._weighted_sq_norms,) = self.ranks.total(self._weighted_sq_norms)
 
     def finish(self) -> Pieces:
         """Put the batch gradient into the `.grad`s and say what was seen. The last call."""
@@ -82,5 +93,6 @@ class Spread:
             return {Stat.MICROBATCH_RATIO: math.nan, Stat.INNER_PRODUCT_VARIANCE: math.nan}
         ratio = self._weighted_sq_norms / (sum(self.sizes) * sq_norm) - 1 if sq_norm > 0 else math.nan
         deviations = (inner_product(gradient, mean) - sq_norm for gradient in self._kept)
-        weighted = sum(size * deviation * deviation for size, deviation in zip(self.sizes, deviations, strict=False))
+        kept = zip(self.sizes[self.first :], deviations, strict=False)
+        (weighted,) = self.ranks.total(sum(size * deviation * deviation for size, deviation in kept))
         return {Stat.MICROBATCH_RATIO: ratio, Stat.INNER_PRODUCT_VARIANCE: weighted / (count - 1)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptive_bench.chunks import Chunks
 from adaptive_bench.estimators.moments import Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
+from adaptive_bench.ranks import Ranks
 from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.streams.base import Batch
 
@@ -28,22 +29,23 @@ class Work:
     needs: AbstractSet[Stat]
     loss_scale: float
     chunks: Chunks
+    ranks: Ranks
     watch: Stopwatch  # runs while something is done only to measure
     physical_batch: int = field(default=0, init=False)  # rows of the largest chunk so far
 
-    def backward(self, batch: Batch, *, around: Around = lambda start, stop: nullcontext()) -> float:
-        """The mean loss of the batch or of a part of it; its gradient is added nowhere: every `.grad` has to be None before.
+    def backward(self, first: int, end: int, *, of: int, around: Around = lambda start, stop: nullcontext()) -> float:
+        """The share that the rows from `first` up to `end` have in the mean loss of `of` rows, and in every `.grad` its gradient.
 
-        Chunks, weighted by their rows, add up to that gradient. The backward pass is that of loss_scale times the loss, so that
-        small gradients survive half precision; the gradients come back divided by it. If the loss is not finite, it comes back
-        at once, and every `.grad` is None.
+        Every `.grad` has to be None before. Chunks, weighted by their rows, add up to that gradient. The backward pass is that
+        of loss_scale times the loss, so that small gradients survive half precision; the gradients come back divided by it. If
+        the loss is not finite, it comes back at once, and every `.grad` is None.
         """
         total = 0.0
-        for start, stop in self.chunks.spans(len(batch)):
+        for start, stop in self.chunks.spans(first, end):
             self.physical_batch = max(self.physical_batch, stop - start)
-            share = (stop - start) / len(batch)
+            share = (stop - start) / of
             with around(start, stop):
-                loss = self.loss_fn(self.model, batch.rows(start, stop))
+                loss = self.loss_fn(self.model, self.batch.rows(start, stop))
                 total += share * loss.item()
                 if not math.isfinite(total):
                     self.model.zero_grad(set_to_none=True)
@@ -55,14 +57,26 @@ class Work:
                     parameter.grad.div_(self.loss_scale)
         return total
 
+    def whole(self, *, around: Around = lambda start, stop: nullcontext()) -> float:
+        """`backward` of this rank's rows of the batch."""
+        return self.backward(*self.ranks.share(len(self.batch)), of=len(self.batch), around=around)
+
+    def add_up(self) -> None:
+        """Replace every `.grad` by its sum over the ranks."""
+        parameters = list(self.model.parameters())
+        held = {parameter: parameter.grad for parameter in parameters if parameter.grad is not None}
+        for parameter, gradient in self.ranks.sum(held, over=parameters).items():
+            parameter.grad = gradient
+
     def plain(self) -> "Pass":
         """The whole batch, not looked at in pieces."""
-        return Pass(loss=self.backward(self.batch), pieces=None)
+        return Pass(loss=self.whole(), finish=self.add_up)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """A finished backward pass, before any statistic is computed from it."""
+    """One rank's backward pass, before the ranks have added theirs up and any statistic is computed."""
 
-    loss: float
-    pieces: Pieces | None  # None: not looked at in pieces, or the loss is not finite
+    loss: float  # this rank's share of the mean loss
+    # puts the batch gradient into the `.grad`s, and says what was seen of its pieces, if any; called if all losses are finite
+    finish: Callable[[], Pieces | None]

@@ -78,7 +78,7 @@ def test_a_need_that_is_not_provided_is_refused_with_both_names(small_mlp) -> No
     class Norms(GradientEstimator):
         provides: ClassVar[frozenset[Stat]] = frozenset({Stat.GRAD_NORM})
 
-        def _check_model(self, model, needs, *, multiple_of):
+        def _check_model(self, model, needs, *, multiple_of, ranks):
             raise NotImplementedError
 
         def _measure(self, work):

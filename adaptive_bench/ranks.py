@@ -1,0 +1,131 @@
+"""Several processes that train one model: each takes its rows of every batch, and their gradients are added up."""
+
+import atexit
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+Agreed = TypeVar("Agreed")
+STARTED = "TORCHELASTIC_RUN_ID"  # torchrun sets it, and next to it RANK, WORLD_SIZE and the same of the machine, LOCAL_...
+
+
+class RankLost(SystemExit):
+    """Another rank is gone: the run ends as interrupted, and goes on from its checkpoint when it is started again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """A process among those of a run. All of them make the same calls in the same order; a single one sends nothing.
+
+    torch's DistributedDataParallel averages gradients as they come. Here a rank's own gradient is measured before it is added to
+    those of the others, and ranks may have different numbers of rows, so that the sum is formed behind the backward pass.
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank is the one that writes."""
+        return self.rank == 0
+
+    def share(self, total: int) -> tuple[int, int]:
+        """The first of this rank's rows of a batch, and the one behind its last.
+
+        Shares differ by one row at most, the first rank's is the largest, and those of the last ranks are empty where there are
+        fewer rows than ranks.
+        """
+        size, larger = divmod(total, self.count)
+        start = self.rank * size + min(self.rank, larger)
+        return start, start + size + (self.rank < larger)
+
+    def total(self, *values: float) -> list[float]:
+        """The sum of each value over the ranks."""
+        if self.count == 1:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        self._call(distributed.all_reduce, sums)
+        totals: list[float] = sums.tolist()
+        return totals
+
+    def sum(self, parts: Mapping[nn.Parameter, Tensor], *, over: Sequence[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
+        """The sum over the ranks of a tensor for each parameter; zero where a rank has none, missing where no rank has one.
+
+        `over` are all parameters, in an order that is every rank's. The tensors are replaced in place.
+        """
+        if self.count == 1:
+            return dict(parts)
+        holders = self.total(*(parameter in parts for parameter in over))
+        # zeros_like keeps the parameter's memory format, which fused optimisers expect of a gradient
+        mine = {p: parts[p] if p in parts else torch.zeros_like(p) for p, count in zip(over, holders, strict=True) if count}
+        if mine:
+            flat = torch.cat([part.flatten() for part in mine.values()])  # one message instead of one a parameter
+            self._call(distributed.all_reduce, flat)
+            for part, summed in zip(mine.values(), torch.split(flat, [part.numel() for part in mine.values()]), strict=True):
+                part.copy_(summed.view_as(part))
+        return mine
+
+    def agree(self, value: Agreed) -> Agreed:
+        """The first rank's value."""
+        if self.count == 1:
+            return value
+        box = [value]
+        self._call(distributed.broadcast_object_list, box, src=0, device=self.device)
+        return box[0]
+
+    def gather(self, value: Agreed) -> list[Agreed]:
+        """Every rank's value."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        self._call(distributed.all_gather_object, values, value)
+        return values
+
+    def spread(self, model: nn.Module) -> None:
+        """Replace all parameters and buffers of a model by the first rank's: BatchNorm's running statistics differ."""
+        if self.count > 1:
+            for tensor in model.state_dict().values():
+                self._call(distributed.broadcast, tensor, src=0)
+
+    def _call(self, collective: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        try:
+            collective(*arguments, **options)
+        except RuntimeError as error:  # of a closed connection or a timeout; distributed's own errors are RuntimeErrors
+            reason = str(error).partition("\n")[0]
+            raise RankLost(f"rank {self.rank} of {self.count} lost another one ({reason})") from error
+
+
+def here() -> int:
+    """How many processes of a run `torchrun` has started on this machine; 1 without it."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if STARTED in os.environ else 1
+
+
+def count() -> int:
+    """How many it has started on all machines."""
+    return int(os.environ["WORLD_SIZE"]) if STARTED in os.environ else 1
+
+
+def join(device: torch.device) -> Ranks:
+    """Meet the other ranks that `torchrun` has started, by gloo on CPUs and NCCL on CUDA; a single one without it.
+
+    On CUDA each takes the device of its number, which is its current one from then on. Raises ValueError if there are too few.
+    """
+    if count() == 1:
+        return Ranks(device=device)
+    if device.type == "cuda":
+        own = int(os.environ["LOCAL_RANK"])
+        if own >= torch.cuda.device_count():
+            raise ValueError(
+                f"torchrun has started {here()} processes on this machine, which has {torch.cuda.device_count()} CUDA devices; "
+                "lower --nproc-per-node, or take device=cpu"
+            )
+        torch.cuda.set_device(own)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(distributed.destroy_process_group)
+    return Ranks(rank=distributed.get_rank(), count=distributed.get_world_size(), device=device)
