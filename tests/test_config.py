@@ -1,11 +1,16 @@
 """Every option of every slot composes and builds; every sweep composes with all its arms."""
 
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.build import build, plan
@@ -14,12 +19,34 @@ from tests.conftest import composed
 
 SLOTS = {"model", "scheduler", "optimizer", "estimator", "lr_rule", "lr_schedule", "logger", "arm", "order"}
 OPTIONS = [(slot, file.stem) for slot in sorted(SLOTS) for file in sorted((conf() / slot).glob("*.yaml"))]
+SWEEPS = sorted(file.stem for file in (conf() / "sweep").glob("*.yaml"))
 DATA = {
     "digits": (),
     "synthetic_convex": ("model=linear",),
     "synthetic_nonconvex": ("model=mlp",),
     "markov_text": ("model=lstm_small", "block_scheduler.initial=1"),
 }
+NEEDED = {  # by options that do not go with the defaults, or would take long
+    "multistep": ["lr_schedule.milestones=[1]"],
+    "vit_b16": ["model.patch=8"],  # one patch instead of 64: the layers are the same
+    "wandb": ["logger.mode=disabled"],
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """Every composition reads some forty files, the same ones: here each is parsed once, and copied."""
+    load, parsed = OmegaConf.load, {}
+
+    def cached(file):
+        name = getattr(file, "name", file)
+        if name not in parsed:
+            parsed[name] = load(file)
+        return copy.deepcopy(parsed[name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", cached)
+        yield
 
 
 @pytest.mark.parametrize(("slot", "option"), OPTIONS)
@@ -30,8 +57,7 @@ def test_every_option_builds_and_takes_a_step(tmp_path, using, slot, option):
     chosen += ["dataset=markov_text", "block_scheduler.initial=1"] if option.startswith(("lstm", "gpt")) else []
     chosen += ["dataset=markov_text", "model=lstm_small"] if slot == "arm" and option.startswith("block") else []
     size = 6000 if "model=lstm_small" in chosen else 80  # 20 columns of up to 256 tokens
-    chosen += {"multistep": ["lr_schedule.milestones=[1]"], "wandb": ["logger.mode=disabled"]}.get(option, [])
-    cfg = composed(*chosen, f"dataset.train_size={size}", f"results={tmp_path}")
+    cfg = composed(*chosen, *NEEDED.get(option, ()), f"dataset.train_size={size}", f"results={tmp_path}")
     planned = plan(cfg, cfg.hydra)
     planned.folder.path.mkdir(parents=True)
     trainer = build(cfg, planned)
@@ -53,39 +79,51 @@ def test_every_embedded_data_set_builds_and_takes_a_step(tmp_path, dataset, over
     assert trainer.samples == 128
 
 
-def choices(sweep: str, *overrides: str) -> list[dict[str, str]]:
-    """The choices of every run of a sweep file."""
+@dataclass(frozen=True)
+class Swept:
+    """A sweep file: how many runs it has, and, of the runs that were composed, the choices and the settings as text."""
+
+    runs: int
+    choices: list[Mapping[str, str]]
+    settings: list[str]
+
+
+@cache
+def swept(sweep: str) -> Swept:
+    """Compose every value of every parameter of a sweep once, with the first values of the other parameters.
+
+    Composing a run takes a tenth of a second, and the sweeps have more than a thousand. What is left out differs from two runs
+    that are composed in one parameter each: a seed, or groups of settings that do not overlap, as an arm's and a model's.
+    """
+    params = OmegaConf.load(conf() / "sweep" / f"{sweep}.yaml").hydra.sweeper.params
+    parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    seed = list(params).index("seed")
+    near = [job for job in jobs if job[seed] == jobs[0][seed] and sum(map(str.__ne__, job, jobs[0])) <= 1]
+    choices, settings = [], []
     with initialize_config_dir(str(conf()), version_base="1.3"):
-        cfg = compose("config", [f"sweep={sweep}", *overrides], return_hydra_config=True)
-        params = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items()]
-        (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(params), None)
-        made = [compose("config", [f"sweep={sweep}", *overrides, *job], return_hydra_config=True) for job in jobs]
-    return [dict(job.hydra.runtime.choices) for job in made]
+        for job in near:
+            cfg = compose("config", [f"sweep={sweep}", *job], return_hydra_config=True)
+            with open_dict(cfg):
+                choices.append(dict(cfg.pop("hydra").runtime.choices))
+            settings.append(OmegaConf.to_yaml(cfg, resolve=True))
+    return Swept(runs=len(jobs), choices=choices, settings=settings)
 
 
-def settings_of(sweep: str) -> list[str]:
-    """What the runs of one seed of a sweep file are told, one text a run."""
-    with initialize_config_dir(str(conf()), version_base="1.3"):
-        cfg = compose("config", [f"sweep={sweep}"], return_hydra_config=True)
-        params = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items() if key != "seed"]
-        (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(params), None)
-        return [OmegaConf.to_yaml(compose("config", [f"sweep={sweep}", *job])) for job in jobs]
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_no_two_arms_of_a_sweep_are_the_same_run(sweep):
+    settings = swept(sweep).settings
+    assert len(set(settings)) == len(settings)
 
 
-@pytest.mark.parametrize("file", sorted((conf() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
-def test_no_two_arms_of_a_sweep_are_the_same_run(file):
-    runs = settings_of(file.stem)
-    assert len(set(runs)) == len(runs)
-
-
-@pytest.mark.parametrize("file", sorted((conf() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_sweep_composes_with_all_its_runs(file):
-    runs = choices(file.stem)
-    arms = {(run["arm"], run["scheduler"], run["scheduler@block_scheduler"]) for run in runs}
-    if "zaremba" in file.stem:  # a published result to be met, not a comparison
-        assert (len(runs), len(arms)) == (5, 1)
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_sweep_composes_with_all_its_runs(sweep):
+    found = swept(sweep)
+    arms = {(run["arm"], run["scheduler"], run["scheduler@block_scheduler"]) for run in found.choices}
+    if "zaremba" in sweep:  # a published result to be met, not a comparison
+        assert (found.runs, len(arms)) == (5, 1)
     else:
-        assert len(runs) >= 10
+        assert found.runs >= 10
         assert len(arms) >= 5
 
 
@@ -96,10 +134,10 @@ def kinds() -> dict[str, type[SizeScheduler]]:
 
 def test_the_sweeps_of_schedulers_leave_out_none():
     replays = {"replay", "shuffled", "reversed", "mean_matched", "jump"}
-    assert {run["scheduler"] for run in choices("controls")} == replays
-    assert {run["scheduler"] for run in choices("schedulers")} == set(kinds()) - replays
+    assert {run["scheduler"] for run in swept("controls").choices} == replays
+    assert {run["scheduler"] for run in swept("schedulers").choices} == set(kinds()) - replays
     for_blocks = {name for name, kind in kinds().items() if not kind.not_for_blocks}
-    assert {run["scheduler@block_scheduler"] for run in choices("blocks")} == for_blocks - replays
+    assert {run["scheduler@block_scheduler"] for run in swept("blocks").choices} == for_blocks - replays
 
 
 def test_one_scheduler_group_fills_both_slots():

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from scipy.stats import t
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import Claim, Table, read, read_claims, render, report, table
@@ -203,27 +205,37 @@ def test_an_entry_is_read_as_it_stands(tmp_path: Path) -> None:
     assert read_claims(path) == (Claim(settings=settings, metric="m", value=2, low=1, high=3, source="s", note="n"),)
 
 
-SWEEPS = {
-    "zaremba_small": "ptb_zaremba_small",
-    "zaremba_medium": "ptb_zaremba_medium",
-    "block_16": "ptb_table1",
-    "block_doubling": "ptb_table1",
-}
+CLAIMED = read_claims()
+IMAGES = [claim for claim in CLAIMED if claim.metric == "accuracy"]
+SWEEPS = {f"zaremba_{size}": f"ptb_zaremba_{size}" for size in ("small", "medium")}
+SWEEPS |= {"block_16": "ptb_table1", "block_doubling": "ptb_table1"}
+SWEEPS |= {str(claim.settings["arm"]): "divebatch_cifar10" for claim in IMAGES}
+OTHER_SWEEPS = [file.stem for file in sorted((conf() / "sweep").glob("*.yaml")) if file.stem not in SWEEPS.values()]
 
 
-def record_of(claim: Claim, *overrides: str) -> dict[str, Any]:
-    """What the sweep that the claim is about records of its arm, on the corpus that the claim names."""
-    arm = str(claim.settings["arm"])
+@cache
+def composed(sweep: str, *choices: str) -> tuple[DictConfig, dict[str, str]]:
+    """The settings of a run of a sweep, and the names that were chosen."""
     with initialize_config_dir(str(conf()), version_base="1.3"):
-        cfg = compose("config", [f"sweep={SWEEPS[arm]}", f"arm={arm}", *overrides])
-    made = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(made, dict)
+        cfg = compose("config", [f"sweep={sweep}", *choices], return_hydra_config=True)
+    with open_dict(cfg):
+        hydra = cfg.pop("hydra")
+    return cfg, dict(hydra.runtime.choices)
+
+
+def record_of(claim: Claim, *overrides: str, sweep: str | None = None) -> dict[str, Any]:
+    """What the sweep that the claim is about, or another one, records of the claim's arm, on the files that the claim names."""
+    arm = str(claim.settings["arm"])
+    groups = [each for each in overrides if (conf() / each.partition("=")[0].partition("@")[0]).is_dir()]
+    cfg, chosen = composed(sweep or SWEEPS[arm], f"arm={arm}", *groups)
+    values = OmegaConf.from_dotlist([each for each in overrides if each not in groups])
+    made = OmegaConf.to_container(OmegaConf.merge(cfg, values), resolve=True)
     made["dataset"]["content"] = claim.settings["dataset.content"]
-    names = {name: claim.settings[name] for name in ("dataset", "model", "arm")}
+    names = {name: chosen[name] for name in ("dataset", "model", "arm")}
     return names | {"metric": claim.metric, "settings": json.loads(json.dumps(Identity.of(made).settings))}
 
 
-every = pytest.mark.parametrize("claim", read_claims(), ids=lambda claim: f"{claim.settings['arm']}-{claim.value}")
+every = pytest.mark.parametrize("claim", CLAIMED, ids=lambda claim: f"{claim.settings['arm']}-{claim.value}")
 
 
 @every
@@ -232,29 +244,53 @@ def test_a_run_of_the_sweep_gets_its_claim(claim: Claim) -> None:
     assert claim.applies(record_of(claim, "seed=3", "threads=1"))
 
 
-@every
-@pytest.mark.parametrize(
-    "override",
-    [
+OTHER_SETTINGS = {  # by data set, by the beginning of an arm's name, by arm
+    "ptb": (
         "epochs=1", "dataset.train_size=1000", "dataset.test_size=1000", "model.hidden=100", "optimizer.lr=0.5",
         "max_grad_norm=1", "lr_schedule=constant", "lr_rule=linear", "tokens_per_step=fixed", "scheduler=gns",
         "scheduler.initial=7", "block_scheduler.initial=7", "scheduler@block_scheduler=linear", "max_grad_norm=null",
-    ],
-)  # fmt: skip
-def test_a_run_with_another_setting_gets_none(claim: Claim, override: str) -> None:
-    assert not claim.applies(record_of(claim, override))
+    ),
+    "zaremba": ("dataset.loss_reduction=mean", "optimizer.momentum=0.9", "model.dropout=0.1", "model.init=1", "model.tied=true"),
+    "block": ("dataset.loss_reduction=sum_time",),
+    "study_small": (
+        "epochs=100", "dataset.train_size=5000", "dataset.validation_size=1000", "dataset.test_size=2000", "dataset.crop=0",
+        "dataset.flip=false", "dataset.mean=[0,0,0]", "dataset.std=[1,1,1]", "model=resnet8", "model.norm=group",
+        "model.stem=imagenet", "study.lr=0.2", "study.small=64", "optimizer.momentum=0", "optimizer.weight_decay=0",
+        "optimizer.nesterov=true", "max_grad_norm=1", "max_physical_batch=64", "momentum_half_life=1000", "precision=bf16",
+        "order=curriculum", "lr_rule=linear", "lr_schedule=constant", "lr_schedule.warmup=5", "lr_schedule.final=0.1",
+        "batch_size.minimum=8", "batch_size.maximum=1024", "batch_size.multiple_of=8", "scheduler=step",
+    ),
+    "study_large_rescaled": ("study.large_lr=0.4", "study.large=1024"),
+    "study_adabatch": ("scheduler.factor=4", "study.interval=10", "batch_size.growth_cap=1.5", "batch_size.cooldown=30"),
+    "study_adabatch_rescaled": ("lr_rule=sqrt",),
+    "study_divebatch": (
+        "study.delta=0.01", "study.interval=10", "scheduler.monotone=false", "scheduler.variant=moments", "estimator=microbatch",
+        "estimator.fraction=0.5",
+    ),
+    "study_divebatch_rescaled": ("lr_rule=none",),
+}  # fmt: skip
 
 
 @every
-def test_nor_does_a_run_of_the_arm_with_the_other_reduction_or_another_corpus(claim: Claim) -> None:
-    other = "mean" if claim.settings["dataset.loss_reduction"] == "sum_time" else "sum_time"
-    assert not claim.applies(record_of(claim, f"dataset.loss_reduction={other}"))
+def test_a_run_with_another_setting_gets_none(claim: Claim) -> None:
+    dataset, arm = str(claim.settings["dataset"]), str(claim.settings["arm"])
+    tried = [each for name in (dataset, arm.partition("_")[0], arm) for each in OTHER_SETTINGS.get(name, ())]
+    assert [each for each in tried if claim.applies(record_of(claim, each))] == []
     record = record_of(claim)
     assert not claim.applies(record | {"settings": record["settings"] | {"dataset.content": "0"}})
 
 
-@pytest.mark.parametrize("override", ["optimizer.momentum=0.9", "model.dropout=0.1", "model.init=0.2", "model.tied=true"])
-def test_a_yardstick_names_the_whole_recipe(override: str) -> None:
-    claims = [claim for claim in read_claims() if str(claim.settings["arm"]).startswith("zaremba")]
-    assert [claim.value for claim in claims] == [114.5, 115.91, 82.7, 82.07]
-    assert not any(claim.applies(record_of(claim, override)) for claim in claims)
+@pytest.mark.parametrize("sweep", [each for each in OTHER_SWEEPS if each.startswith(("compare", "deba", "divebatch", "ptb_cpu"))])
+def test_no_twin_and_no_other_study_gets_one(sweep: str) -> None:
+    arms = OmegaConf.load(conf() / "sweep" / f"{sweep}.yaml").hydra.sweeper.params.arm.replace(" ", "").split(",")
+    claims = [claim for claim in CLAIMED if claim.settings["arm"] in arms]
+    assert claims
+    for claim in claims:  # with the claim's own model, where the sweep has another
+        assert not claim.applies(record_of(claim, f"model={claim.settings['model']}", sweep=sweep))
+
+
+def test_the_claims_of_divebatch_are_pinned_alike_with_students_t_on_the_standard_errors_of_five_seeds() -> None:
+    for claim, error in zip(IMAGES, (0.02, 0.27, 0.12, 0.02, 0.11, 0.08, 0.10), strict=True):
+        half = t.ppf(0.975, 4) * error
+        assert (claim.low, claim.high) == pytest.approx((claim.value - half, claim.value + half), abs=0.0051)
+        assert claim.settings.keys() >= IMAGES[0].settings.keys()
