@@ -30,7 +30,7 @@ demo: $(READY) ## a small real sweep on embedded data: table on the terminal, re
 	@$(BIN)/adaptive-bench report results/demo --target $(DEMO_TARGET) -o results/demo/report.html
 
 test: $(READY) ## the whole test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 # a process a core; each may take 4 GB
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .
