@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from scipy.stats import spearmanr
 
+from adaptive_bench import ranks
 from adaptive_bench.build import Plan, plan
 from adaptive_bench.files import replacing
 from adaptive_bench.run import train
@@ -31,6 +32,7 @@ def calibrate(overrides: Sequence[str], *, conf: Path, output: Path | None = Non
     The run is one like any other, in RESULTS/calibrations: it is trained once, and its cost, which has to be charged to the
     method, stands in the file. Raises ValueError.
     """
+    ranks.refuse_several("a calibration")
     try:
         cfg = _composed(overrides, conf=conf)
         planned = plan(cfg, cast(DictConfig, HydraConfig.get()))

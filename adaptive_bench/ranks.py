@@ -22,7 +22,8 @@ class Ranks:
     """A process among those of a run. All of them make the same calls in the same order; a single one sends nothing.
 
     torch's DistributedDataParallel averages gradients as they come. Here a rank's own gradient is measured before it is added to
-    those of the others, and ranks may have different numbers of rows, so that the sum is formed behind the backward pass.
+    those of the others, and ranks may have different numbers of rows, so that the sum is formed behind the backward pass. What a
+    rank can find out for itself it does: each holds the data, augments the whole batch, and evaluates whole splits.
     """
 
     rank: int = 0
@@ -34,15 +35,16 @@ class Ranks:
         """Whether this rank is the one that writes."""
         return self.rank == 0
 
-    def share(self, total: int) -> tuple[int, int]:
-        """The first of this rank's rows of a batch, and the one behind its last.
+    def share(self, total: int, *, least: int = 1) -> tuple[int, int]:
+        """The first of this rank's things out of `total`, and the one behind its last.
 
-        Shares differ by one row at most, the first rank's is the largest, and those of the last ranks are empty where there are
-        fewer rows than ranks.
+        Shares differ by one at most. Where there is not enough to give everybody `least`, the last ranks get nothing; only one
+        that gets all there is may have less.
         """
-        size, larger = divmod(total, self.count)
-        start = self.rank * size + min(self.rank, larger)
-        return start, start + size + (self.rank < larger)
+        takers = min(self.count, max(1, total // least))
+        size, larger = divmod(total, takers)
+        start = min(self.rank * size + min(self.rank, larger), total)
+        return start, start + (size + (self.rank < larger) if self.rank < takers else 0)
 
     def total(self, *values: float) -> list[float]:
         """The sum of each value over the ranks."""
@@ -110,6 +112,12 @@ def count() -> int:
     return int(os.environ["WORLD_SIZE"]) if STARTED in os.environ else 1
 
 
+def refuse_several(what: str) -> None:
+    """Raises ValueError if `torchrun` has started several processes for something that is no single run."""
+    if count() > 1:
+        raise ValueError(f"torchrun has started {count()} processes, which train one run together: start {what} without torchrun")
+
+
 def join(device: torch.device) -> Ranks:
     """Meet the other ranks that `torchrun` has started, by gloo on CPUs and NCCL on CUDA; a single one without it.
 
@@ -122,7 +130,7 @@ def join(device: torch.device) -> Ranks:
         if own >= torch.cuda.device_count():
             raise ValueError(
                 f"torchrun has started {here()} processes on this machine, which has {torch.cuda.device_count()} CUDA devices; "
-                "lower --nproc-per-node, or take device=cpu"
+                "lower --nproc-per-node, or take device=cpu; if each sees only its own device, give torchrun --virtual-local-rank"
             )
         torch.cuda.set_device(own)
     if not distributed.is_initialized():

@@ -43,6 +43,8 @@ def train(cfg: DictConfig) -> float | None:
     """Train one run unless it is finished or under way elsewhere. Returns its best validation metric, for sweepers."""
     planned = plan(cfg, cast(DictConfig, HydraConfig.get()))
     among = ranks.join(torch.device(planned.machine.device))
+    if len(set(among.gather(planned.identity.run))) > 1:
+        raise ValueError("the processes of this run have different settings, data or devices; start them all in the same way")
     # what the first rank finds in the folder holds for all of them, and only it writes there
     if among.agree(planned.folder.finished):
         return _say(planned, "was finished before; nothing to train", among)

@@ -33,7 +33,7 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            refuse_ranks()
+            ranks.refuse_several("a sweep")
             if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
                 return  # a sweeper that searches chooses its runs as it goes; they are checked one by one
             plans = check(config)
@@ -80,15 +80,6 @@ def refuse_swept_sweeps(overrides: list[Override]) -> None:
                 "sweep=A,B: a sweep file brings its own grid and launcher, which Hydra drops when files are swept; "
                 "run them in turn"
             )
-
-
-def refuse_ranks() -> None:
-    """The processes of a sweep are its launcher's."""
-    if ranks.count() > 1:
-        raise ValueError(
-            f"torchrun has started {ranks.count()} processes, which train one run together; start the runs of a sweep one by "
-            "one, or the sweep without torchrun"
-        )
 
 
 def check_writable(results: Path) -> None:

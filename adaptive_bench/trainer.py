@@ -186,7 +186,7 @@ class Trainer:
             state = {name: part.state_dict() for name, part in self._stateful().items()}
             state |= {"samples": self.samples, "steps": pack(self.steps), "evaluations": self.evaluations}
             state |= {"timed_under": self.timed_under}
-            state |= {"random": self.ranks.gather(random_state())}
+            state |= {"ranks": self.ranks.gather({"random": random_state(), "chunks": self.chunks.state_dict()})}
             if self.ranks.is_first:
                 save(state, self.checkpoint)
 
@@ -205,11 +205,13 @@ class Trainer:
             part.load_state_dict(state[name])
         self.samples, self.steps, self.evaluations = state["samples"], unpack(state["steps"]), state["evaluations"]
         self.timed_under = list(dict.fromkeys([*state["timed_under"], self.conditions]))
-        restore_random_state(state["random"][self.ranks.rank])
+        own = state["ranks"][self.ranks.rank]
+        self.chunks.load_state_dict(own["chunks"])
+        restore_random_state(own["random"])
 
     def _stateful(self) -> dict[str, Any]:
         return {
             "model": self.model, "optimizer": self.descent.optimizer, "lr_rule": self.descent.rule,
             "lr_schedule": self.descent.schedule, **self.slots, "estimator": self.estimator, "precision": self.precision,
-            "chunks": self.chunks, "task": self.task, "stream": self.task.train, "clock": self.clock,
+            "task": self.task, "stream": self.task.train, "clock": self.clock,
         }  # fmt: skip

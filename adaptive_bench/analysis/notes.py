@@ -185,8 +185,8 @@ def _physical(records: pd.DataFrame) -> str:
         for label, arm in split.groupby("label", sort=False)
     ]
     return (
-        "Physical batch, where it was smaller than the batch (for memory, or for micro-batches that are measured): "
-        f"{'; '.join(arms)}. The gradient is that of the whole batch, but BatchNorm normalises by the statistics of what goes "
+        "Physical batch, where it was smaller than the batch (for memory, for micro-batches that are measured, among processes)"
+        f": {'; '.join(arms)}. The gradient is that of the whole batch, but BatchNorm normalises by the statistics of what goes "
         "through at once."
     )
 

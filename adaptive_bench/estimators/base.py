@@ -31,7 +31,7 @@ class Measurement:
 
     loss: float
     stats: Mapping[Stat, float]
-    physical_batch: int  # rows of the largest chunk that went through the model at once
+    physical_batch: int  # rows of the largest chunk that went through the model at once, on any rank
     seconds: float  # the part of the call's wall time that was spent on measuring
 
 
@@ -78,7 +78,7 @@ class GradientEstimator(ABC):
         with the same random numbers; `chunks` remembers the size that fits (None: nobody does), and `seconds` are those of the
         last pass. BatchNorm's running statistics, too, start again as they were, unless a batch of that size has fitted before.
         Each of the `ranks` is handed the same batch and computes its share of the rows; loss, gradient and statistics are those
-        of the whole batch on each of them. Where chunks are small is every rank's own affair.
+        of the whole batch on each of them. How small its chunks have to be is every rank's own affair.
 
         Raises ValueError for a need that is not provided, and if a single row does not fit into memory.
         """
@@ -108,15 +108,16 @@ class GradientEstimator(ABC):
                 chunks.halve(work.physical_batch, error)
             before.restore()  # behind the clause, whose error holds on to the activations
         chunks.fitted(batch, measured=bool(needs))
-        (loss,) = ranks.total(done.loss)
+        loss, *rows = ranks.total(done.loss, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
+        physical_batch = int(max(rows))
         if not math.isfinite(loss):
             model.zero_grad(set_to_none=True)
-            return Measurement(loss=loss, stats={}, physical_batch=work.physical_batch, seconds=watch.seconds)
+            return Measurement(loss=loss, stats={}, physical_batch=physical_batch, seconds=watch.seconds)
         pieces, stats = done.finish(), dict[Stat, float]()
         if needs:
             with watch.running():
                 stats = self._statistics(work, pieces, entropy)
-        return Measurement(loss=loss, stats=stats, physical_batch=work.physical_batch, seconds=watch.seconds)
+        return Measurement(loss=loss, stats=stats, physical_batch=physical_batch, seconds=watch.seconds)
 
     @abstractmethod
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:

@@ -58,8 +58,8 @@ class Work:
         return total
 
     def whole(self, *, around: Around = lambda start, stop: nullcontext()) -> float:
-        """`backward` of this rank's rows of the batch."""
-        return self.backward(*self.ranks.share(len(self.batch)), of=len(self.batch), around=around)
+        """`backward` of this rank's rows of the batch; at least two, since BatchNorm cannot normalise a single one."""
+        return self.backward(*self.ranks.share(len(self.batch), least=2), of=len(self.batch), around=around)
 
     def add_up(self) -> None:
         """Replace every `.grad` by its sum over the ranks."""
