@@ -6,7 +6,7 @@ workers, of which the faster one counts, the same model in torch's default memor
 Then ours at a large batch against batch 128, and in bf16 against fp32. Both sides have all cores.
 
 Every measurement is a process of its own. The variants of an architecture take turns (A B C A B C ...), so that a drift of the
-machine's speed hits all of them; medians over the rounds, of ratios within a round. Under 25 minutes on two cores, and to be
+machine's speed hits all of them; medians over the rounds, of ratios within a round. About 40 minutes on two cores, and to be
 run alone:
 
     python bench/throughput.py               # on random images
