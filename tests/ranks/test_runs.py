@@ -22,8 +22,6 @@ PLAIN = (
     "evaluate_every=0.5",
     "optimizer.lr=0.01",
 )
-
-
 FIVES = ("estimator.microbatches=5", "batch_size.multiple_of=5")
 
 
