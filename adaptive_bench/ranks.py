@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from adaptive_bench.chunks import nearly_equal
+
 Agreed = TypeVar("Agreed")
 STARTED = "TORCHELASTIC_RUN_ID"  # torchrun sets it, and next to it RANK, WORLD_SIZE and the same of the machine, LOCAL_...
 
@@ -41,10 +43,9 @@ class Ranks:
         Shares differ by one at most. Where there is not enough to give everybody `least`, the last ranks get nothing; only one
         that gets all there is may have less.
         """
-        takers = min(self.count, max(1, total // least))
-        size, larger = divmod(total, takers)
-        start = min(self.rank * size + min(self.rank, larger), total)
-        return start, start + (size + (self.rank < larger) if self.rank < takers else 0)
+        shares = nearly_equal(total, min(self.count, max(1, total // least)))
+        start = sum(shares[: self.rank])
+        return start, start + sum(shares[self.rank : self.rank + 1])  # nothing behind the last taker
 
     def total(self, *values: float) -> list[float]:
         """The sum of each value over the ranks."""
