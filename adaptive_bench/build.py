@@ -29,6 +29,7 @@ from adaptive_bench.ranks import Ranks
 from adaptive_bench.record import Identity, RunFolder
 from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
 from adaptive_bench.schedulers.fixed import Fixed
+from adaptive_bench.schema import FORM_LINE
 from adaptive_bench.size import Progress, SizeRange
 from adaptive_bench.slot import Slot
 from adaptive_bench.streams.order import epoch_generator
@@ -83,7 +84,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
         folder=RunFolder(Path(cfg.results), identity.run),
         progress=cfg.progress,
         alone=alone,
-        config=OmegaConf.to_yaml(OmegaConf.create(settings)),
+        config=FORM_LINE + OmegaConf.to_yaml(OmegaConf.create(settings)),
     )
 
 

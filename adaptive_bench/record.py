@@ -14,6 +14,7 @@ import pandas as pd
 
 from adaptive_bench.files import replacing
 from adaptive_bench.loggers.base import Row
+from adaptive_bench.schema import stable_names
 
 OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root")  # cannot change the outcome
 
@@ -28,7 +29,10 @@ TRACE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """`run` is the digest of all settings that can change the outcome; `cell` is the same without the seed."""
+    """`run` is the digest of all settings that can change the outcome; `cell` is the same without the seed.
+
+    Classes are named as `stable_names` does, so that moving one changes no digest.
+    """
 
     run: str
     cell: str
@@ -36,7 +40,7 @@ class Identity:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Identity":
-        flat = dict(_flatten(settings))
+        flat = dict(_flatten(stable_names(settings)))
         flat = {key: value for key, value in flat.items() if not any(key == out or key.startswith(f"{out}.") for out in OUTSIDE)}
         # a slot's own seed follows the run's unless it is set
         drawn = {key for key, value in flat.items() if key.rpartition(".")[2] == "seed" and value == flat.get("seed")}

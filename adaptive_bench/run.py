@@ -20,6 +20,7 @@ from adaptive_bench.checkpoint import weights_digest
 from adaptive_bench.clock import NAMES
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.ranks import Ranks
+from adaptive_bench.schema import check_form
 from adaptive_bench.trainer import Diverged, Trainer
 
 
@@ -42,6 +43,7 @@ def train_or_say(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig) -> float | None:
     """Train one run unless it is finished or under way elsewhere. Returns its best validation metric, for sweepers."""
     planned = plan(cfg, cast(DictConfig, HydraConfig.get()))
+    check_form(planned.results)
     among = ranks.join(torch.device(planned.machine.device))
     if len(set(among.gather(planned.identity.run))) > 1:
         raise ValueError("the processes of this run have different settings, data or devices; start them all in the same way")

@@ -10,10 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from adaptive_bench.record import RunFolder
+from adaptive_bench.schema import check_form
 
 
 def show(results: Path) -> None:
     """Print a line a run and the counts. Raises ValueError if there is no run."""
+    check_form(results)
     folders = sorted(path for path in (results / "runs").glob("*") if path.is_dir())
     if not folders:
         raise ValueError(f"{results} holds no runs; `adaptive-bench train results={results}` makes one")

@@ -22,6 +22,7 @@ from adaptive_bench import ranks
 from adaptive_bench.build import Plan, build, plan
 from adaptive_bench.loggers.progress import bars
 from adaptive_bench.run import message
+from adaptive_bench.schema import check_form
 
 REFRESH = 0.5  # seconds between two looks at the runs' folders
 
@@ -69,6 +70,7 @@ def check(config: DictConfig) -> list[Plan]:
             build(cfg, replace(planned, machine=replace(planned.machine, device="cpu")))
             tried.add(planned.identity.cell)
     check_writable(plans[0].results)
+    check_form(plans[0].results)
     return plans
 
 

@@ -110,7 +110,7 @@ def test_a_calibration_from_the_command_to_the_run_that_uses_it(calibrated, tmp_
         assert set(decided) <= {0.8, 1, 1.5}
         if scheduler == "deba":
             assert sizes.loc[sizes["samples"] > 420, "batch_score"].between(0, 1).all()
-    with pytest.raises(ValueError, match=r"scheduler\.calibration=.*for the architecture adaptive_bench\.models\.mlp"):
+    with pytest.raises(ValueError, match=r"scheduler\.calibration=.*for the architecture mlp"):
         trained("scheduler=deba", f"scheduler.calibration={path}")
     with pytest.raises(ValueError, match=r"hidden=\[64, 64\].*this run has .*hidden=\[8\]"):  # another size of one family
         trained("scheduler=deba", f"scheduler.calibration={path}", "model=mlp", "model.hidden=[8]")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from adaptive_bench.schema import check_form
+
 from . import labels
 
 # fmt: off
@@ -71,6 +73,7 @@ def read(results: str | Path) -> Runs:
     paths = sorted((folder / "runs").glob("*/record.parquet"))
     if not paths:
         raise ValueError(f"{folder} holds no finished run (runs/<digest>/record.parquet); let a run end, or name another folder")
+    check_form(folder)
     records = pd.DataFrame([_record(path) for path in paths])
     _refuse_copies(records)
     return Runs(folder=folder, records=_named(records))

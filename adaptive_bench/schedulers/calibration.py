@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_bench.schedulers.stability import SIGNALS
+from adaptive_bench.schema import stable_names
 
 THRESHOLDS = ("confidence", "stability")
 
@@ -33,7 +34,7 @@ def read_calibration(
     content = _content(Path(path))
     try:
         found = Calibration(
-            architecture=dict(content["architecture"]),
+            architecture=stable_names(content["architecture"]),
             grad_source=str(content["grad_source"]),
             levels=_numbers(content["levels"], SIGNALS),
             weights=checked_weights(content["weights"]),
@@ -43,7 +44,8 @@ def read_calibration(
         raise ValueError(f"calibration={path}: {error} is missing in it; make it anew: adaptive-bench calibrate") from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"calibration={path}: {error}; make it anew: adaptive-bench calibrate") from error
-    if architecture is not None and dict(architecture) != found.architecture:
+    architecture = None if architecture is None else stable_names(architecture)
+    if architecture is not None and architecture != found.architecture:
         raise ValueError(
             f"calibration={path}: it is for the architecture {_named(found.architecture)}, this run has {_named(architecture)}; "
             "make one for it with `adaptive-bench calibrate model=...`, or take calibration=null"
@@ -66,7 +68,7 @@ def checked_weights(weights: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _named(architecture: Mapping[str, Any]) -> str:
-    """adaptive_bench.models.mlp (hidden=[64, 64])"""
+    """mlp (hidden=[64, 64])"""
     settings = ", ".join(f"{key}={value}" for key, value in architecture.items() if key != "_target_")
     return f"{architecture.get('_target_', 'unknown')} ({settings})"
 
