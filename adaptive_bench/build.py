@@ -30,7 +30,7 @@ from adaptive_bench.record import Identity, RunFolder
 from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import FORM_LINE
-from adaptive_bench.size import Progress, SizeRange
+from adaptive_bench.sizes import Progress, SizeRange
 from adaptive_bench.slot import Slot
 from adaptive_bench.streams.order import epoch_generator
 from adaptive_bench.trainer import Trainer

@@ -6,7 +6,7 @@ from adaptive_bench.schedulers.base import one_of
 from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schedulers.trajectory import Altered
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 from adaptive_bench.slot import Slot
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from adaptive_bench.checkpoint import random_state, restore_random_state
 from adaptive_bench.schedulers.base import whole_number
-from adaptive_bench.state import Stateful
+from adaptive_bench.stateful import Stateful
 from adaptive_bench.streams.base import Batch
 
 

@@ -13,7 +13,7 @@ from adaptive_bench import checkpoint
 from adaptive_bench.clock import Clock
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.schedulers.base import positive, whole_number
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 from adaptive_bench.streams.order import epoch_generator
 

@@ -8,7 +8,7 @@ from torch import nn
 from adaptive_bench.lr_rules import LrRule
 from adaptive_bench.lr_schedules import LrSchedule
 from adaptive_bench.schedulers.base import Observation, Stat
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,8 @@ from typing import final
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
 from adaptive_bench.schedulers.base import Observation, Stat, due, whole_number
-from adaptive_bench.size import Progress
-from adaptive_bench.state import Stateful
+from adaptive_bench.sizes import Progress
+from adaptive_bench.stateful import Stateful
 
 
 @dataclass(kw_only=True)

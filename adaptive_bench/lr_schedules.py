@@ -13,8 +13,8 @@ from typing import final
 
 from adaptive_bench.schedulers.base import Observation, positive, whole_number
 from adaptive_bench.schedulers.stall import Stall
-from adaptive_bench.size import Progress
-from adaptive_bench.state import Stateful
+from adaptive_bench.sizes import Progress
+from adaptive_bench.stateful import Stateful
 
 
 @dataclass(kw_only=True)

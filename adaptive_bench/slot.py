@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
-from adaptive_bench.size import Progress, SizeRange
+from adaptive_bench.sizes import Progress, SizeRange
 
 
 @dataclass(kw_only=True)

@@ -21,7 +21,7 @@ from adaptive_bench.loggers.base import Logger, Row
 from adaptive_bench.precision import Precision
 from adaptive_bench.ranks import Ranks
 from adaptive_bench.schedulers.base import Observation, Stat
-from adaptive_bench.size import BatchShape, Progress
+from adaptive_bench.sizes import BatchShape, Progress
 from adaptive_bench.slot import Slot
 from adaptive_bench.streams.base import Batch
 

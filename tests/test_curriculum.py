@@ -15,7 +15,7 @@ from adaptive_bench.curriculum import Curriculum, Scores
 from adaptive_bench.datasets import Evaluation, Task, digits
 from adaptive_bench.datasets.classification import EVALUATION_ROWS, Classification
 from adaptive_bench.models import cnn_small, mlp
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import VectorStream
 
 SETTINGS = {"span": 5, "scoring_epochs": 1, "batch": 32, "lr": 0.05}

@@ -8,7 +8,7 @@ import torch
 
 from adaptive_bench import lr_rules, lr_schedules
 from adaptive_bench.schedulers import BatchShape, Observation, Seesaw, Smith, Stat
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 def at(epoch: float, epochs: int = 10, n: int = 1000) -> Progress:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 
 

@@ -9,7 +9,7 @@ from inspect import isabstract
 from typing import TYPE_CHECKING, Any
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
-from adaptive_bench.size import BatchShape, Progress, SizeRange
+from adaptive_bench.sizes import BatchShape, Progress, SizeRange
 
 __all__ = ["BatchShape", "Observation", "Progress", "SizeRange", "SizeScheduler", "Stat"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, positive
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from adaptive_bench.size import BatchShape, Progress
-from adaptive_bench.state import Stateful
+from adaptive_bench.sizes import BatchShape, Progress
+from adaptive_bench.stateful import Stateful
 
 
 class Stat(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, one_of, positive
 from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
 from adaptive_bench.schedulers.stability import NEEDS, SIGNALS, Stability
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, pos
 from adaptive_bench.schedulers.calibration import read_calibration
 from adaptive_bench.schedulers.deba import check_factors
 from adaptive_bench.schedulers.stability import NEEDS, Stability, confidence, remember, third_quartile
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
 from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, resize_interval, resized
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler, positive, power
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

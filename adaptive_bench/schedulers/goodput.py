@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive, whole_number
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

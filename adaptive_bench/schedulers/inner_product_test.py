@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from adaptive_bench.schedulers.averages import Average, half_life_in_samples
 from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive
 from adaptive_bench.schedulers.norm_test import whole
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler, positive
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler
 from adaptive_bench.schedulers.stall import Stall
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler, whole_number
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

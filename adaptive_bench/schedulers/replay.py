@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.trajectory import read_trajectory
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

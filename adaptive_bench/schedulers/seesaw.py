@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler
 from adaptive_bench.schedulers.smith import Decay, Schedule, check_schedule
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import Observation, SizeScheduler
-from adaptive_bench.size import Progress
-from adaptive_bench.state import Stateful
+from adaptive_bench.sizes import Progress
+from adaptive_bench.stateful import Stateful
 
 Schedule = Callable[[Progress], float]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 from adaptive_bench.schedulers.base import Observation, Stat, one_of, whole_number
-from adaptive_bench.size import Progress
-from adaptive_bench.state import Stateful
+from adaptive_bench.sizes import Progress
+from adaptive_bench.stateful import Stateful
 
 SIGNALS = ("variance", "norm_variation", "loss_variation")
 NEEDS = {

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import one_of, positive, whole_number
-from adaptive_bench.state import Stateful
+from adaptive_bench.stateful import Stateful
 
 
 @dataclass(kw_only=True)

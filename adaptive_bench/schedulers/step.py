@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from adaptive_bench.schedulers.base import SizeScheduler, positive
-from adaptive_bench.size import Progress
+from adaptive_bench.sizes import Progress
 
 
 @dataclass(kw_only=True)

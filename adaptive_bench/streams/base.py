@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

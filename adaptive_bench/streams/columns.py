@@ -5,7 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Place, Stream
 
 

@@ -5,7 +5,7 @@ from typing import Any, final
 
 import torch
 
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 from adaptive_bench.streams.order import Order, Piece
 

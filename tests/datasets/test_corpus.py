@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adaptive_bench.datasets import ptb
 from adaptive_bench.datasets.corpus import encode, read_words, vocabulary
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from tests.conftest import composed
 
 TRAIN = " the <unk> sat \n\n the <unk> lay \n the <unk> \n"  # <eos> four times, <unk> and the three times, lay and sat once

@@ -7,7 +7,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from adaptive_bench.datasets.images import read_prepared
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from tests.conftest import composed
 
 

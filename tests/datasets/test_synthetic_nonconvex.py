@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from adaptive_bench.models import mlp
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import Batch
 from tests.conftest import composed
 

@@ -19,7 +19,7 @@ from adaptive_bench.estimators import Auto, MicroBatch, PerSample
 from adaptive_bench.models import transformer
 from adaptive_bench.models.transformer import LanguageTransformer, sinusoids
 from adaptive_bench.schedulers.base import Stat
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import Batch
 from tests.conftest import composed
 

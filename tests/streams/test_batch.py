@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import Batch, Place
 
 

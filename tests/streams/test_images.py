@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from adaptive_bench.size import BatchShape
+from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import Augmentation, ImageStream
 from adaptive_bench.streams.images import Normalisation, augment
 

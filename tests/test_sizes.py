@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptive_bench.size import BatchShape, Progress, SizeRange
+from adaptive_bench.sizes import BatchShape, Progress, SizeRange
 
 
 @given(
