@@ -1,7 +1,7 @@
 """Whether the parts of a run fit together, asked when it is assembled."""
 
 from adaptive_bench.datasets.base import Task
-from adaptive_bench.lr_rules import LrRule, Unchanged
+from adaptive_bench.learning_rate.rules import LrRule, Unchanged
 from adaptive_bench.schedulers.base import one_of
 from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed

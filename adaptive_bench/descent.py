@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from adaptive_bench.lr_rules import LrRule
-from adaptive_bench.lr_schedules import LrSchedule
+from adaptive_bench.learning_rate.rules import LrRule
+from adaptive_bench.learning_rate.schedules import LrSchedule
 from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.sizes import Progress
 

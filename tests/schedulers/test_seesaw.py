@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from adaptive_bench.lr_schedules import Cosine, MultiStep
+from adaptive_bench.learning_rate.schedules import Cosine, MultiStep
 from adaptive_bench.schedulers import BatchShape, Observation, Progress, Seesaw, SizeRange
 from adaptive_bench.schedulers.smith import Schedule
 from adaptive_bench.slot import Slot

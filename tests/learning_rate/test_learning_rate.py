@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adaptive_bench import lr_rules, lr_schedules
 from adaptive_bench.schedulers import BatchShape, Observation, Seesaw, Smith, Stat
 from adaptive_bench.sizes import Progress
 
