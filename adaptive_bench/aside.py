@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from adaptive_bench.chunks import Replay
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.estimators.base import GradientEstimator, Measurement
+from adaptive_bench.execution.physical_batch import Replay
 from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from adaptive_bench import checkpoint
-from adaptive_bench.clock import Clock
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.execution.clock import Clock
 from adaptive_bench.schedulers.base import positive, whole_number
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from adaptive_bench import ranks
+from adaptive_bench.execution import ranks
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEEP = 1 << 30  # bytes

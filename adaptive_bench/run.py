@@ -14,12 +14,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from adaptive_bench import compilation, ranks
 from adaptive_bench.build import Plan, build, plan
 from adaptive_bench.checkpoint import weights_digest
-from adaptive_bench.clock import NAMES
+from adaptive_bench.execution import compilation, ranks
+from adaptive_bench.execution.clock import NAMES
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.loggers.base import Row
-from adaptive_bench.ranks import Ranks
 from adaptive_bench.schema import check_form
 from adaptive_bench.trainer import Diverged, Trainer
 

@@ -12,14 +12,14 @@ from torch import nn
 
 from adaptive_bench import aside
 from adaptive_bench.checkpoint import load, pack, random_state, restore_random_state, save, unpack
-from adaptive_bench.chunks import Chunks
-from adaptive_bench.clock import Clock
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.descent import Descent
 from adaptive_bench.estimators.base import GradientEstimator, Measurement
+from adaptive_bench.execution.clock import Clock
+from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.precision import Precision
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.loggers.base import Logger, Row
-from adaptive_bench.precision import Precision
-from adaptive_bench.ranks import Ranks
 from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.sizes import BatchShape, Progress
 from adaptive_bench.slot import Slot

@@ -11,14 +11,14 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.chunks import Chunks, Replay
 from adaptive_bench.estimators.component import component_variance
 from adaptive_bench.estimators.entropy import Entropy
 from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.estimators.vector import total_sq_norm
 from adaptive_bench.estimators.work import LossFunction, Pass, Work
-from adaptive_bench.ranks import Ranks
+from adaptive_bench.execution.physical_batch import Chunks, Replay
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.schedulers.base import Stat, positive
 from adaptive_bench.streams.base import Batch
 

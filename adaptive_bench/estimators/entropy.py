@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from adaptive_bench.estimators.blocks import block_size, wide
 from adaptive_bench.estimators.stopwatch import Stopwatch
-from adaptive_bench.ranks import Ranks
+from adaptive_bench.execution.ranks import Ranks
 
 
 @dataclass(kw_only=True)

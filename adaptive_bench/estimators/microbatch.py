@@ -9,11 +9,11 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from adaptive_bench.chunks import nearly_equal
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.moments import SPREAD, Pieces
 from adaptive_bench.estimators.spread import Spread
 from adaptive_bench.estimators.work import Pass, Work
+from adaptive_bench.execution.physical_batch import nearly_equal
 from adaptive_bench.schedulers.base import Stat
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)

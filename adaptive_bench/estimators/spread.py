@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adaptive_bench.estimators.moments import SPREAD, Pieces
 from adaptive_bench.estimators.vector import cosine, inner_product, total_sq_norm
-from adaptive_bench.ranks import Ranks
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.schedulers.base import Stat
 
 Gradient = dict[nn.Parameter, Tensor]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from adaptive_bench.chunks import Chunks
 from adaptive_bench.estimators.moments import Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
-from adaptive_bench.ranks import Ranks
+from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.streams.base import Batch
 

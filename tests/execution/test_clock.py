@@ -3,7 +3,7 @@ import time
 import pytest
 import torch
 
-from adaptive_bench.clock import NAMES, Clock
+from adaptive_bench.execution.clock import NAMES, Clock
 
 
 def test_time_goes_to_the_clock_that_runs():

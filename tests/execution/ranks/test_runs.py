@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from adaptive_bench.build import build, plan
-from adaptive_bench.ranks import STARTED, Ranks
+from adaptive_bench.execution.ranks import STARTED, Ranks
 from tests.conftest import composed
 from tests.ranks.conftest import RUNS, rows, together, torchrun, train
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from adaptive_bench.ranks import STARTED
+from adaptive_bench.execution.ranks import STARTED
 from tests.conftest import composed
 
 RUNS = {

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from adaptive_bench.chunks import nearly_equal
+from adaptive_bench.execution.physical_batch import nearly_equal
 
 Agreed = TypeVar("Agreed")
 STARTED = "TORCHELASTIC_RUN_ID"  # torchrun sets it, and next to it RANK, WORLD_SIZE and the same of the machine, LOCAL_...

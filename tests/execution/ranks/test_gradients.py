@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributed, nn
 
-from adaptive_bench.chunks import Chunks
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
-from adaptive_bench.ranks import Ranks
+from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.streams.base import Batch
 from tests.estimators.conftest import MODELS, mean_cross_entropy, random_batch

@@ -1,0 +1,1 @@
+"""How a step is executed: ranks, physical batches, precision, compilation, clock."""
