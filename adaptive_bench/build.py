@@ -18,9 +18,7 @@ from torch import nn
 from adaptive_bench import machine
 from adaptive_bench.checks import check_conventions, check_fixed_tokens, check_room, check_shareable
 from adaptive_bench.contents import by_content
-from adaptive_bench.curriculum import Curriculum
 from adaptive_bench.datasets.base import Task
-from adaptive_bench.descent import Descent
 from adaptive_bench.execution import compilation
 from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.execution.precision import Precision
@@ -32,9 +30,11 @@ from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import FORM_LINE
 from adaptive_bench.sizes import Progress, SizeRange
-from adaptive_bench.slot import Slot
 from adaptive_bench.streams.order import epoch_generator
-from adaptive_bench.trainer import Trainer
+from adaptive_bench.training.curriculum import Curriculum
+from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.training.trainer import Trainer
+from adaptive_bench.training.update import Descent
 
 Made = TypeVar("Made")
 SLOTS = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule")  # choices that a record names

@@ -7,7 +7,7 @@ from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schedulers.trajectory import Altered
 from adaptive_bench.sizes import Progress
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 
 
 def check_room(batch: Slot, block: Slot, start: Progress) -> None:

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from adaptive_bench.__main__ import conf
 from adaptive_bench.build import build, plan
 from adaptive_bench.machine import prepare
-from adaptive_bench.trainer import Trainer
+from adaptive_bench.training.trainer import Trainer
 
 BLOCKS, MEAN = (16, 64, 256), 64
 COLUMN, TURN = 2048, 128  # positions: of each column, and of each column in one turn, if a block is not longer

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.schedulers import BatchShape, Observation, Progress, SizeRange, SizeScheduler, Stat
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 
 EPOCH, EPOCHS, LARGEST = 10_000, 30, 512  # samples, epochs, rows
 ROUNDS, LIMIT = 5, 50  # microseconds

@@ -93,7 +93,7 @@ def test_a_sweep_with_a_run_that_diverges_goes_on(cli, tmp_path):
 
 
 def test_every_failed_run_of_a_sweep_is_named_at_the_end(cli, tmp_path, monkeypatch):
-    from adaptive_bench.trainer import Trainer
+    from adaptive_bench.training.trainer import Trainer
 
     step = Trainer.step
 

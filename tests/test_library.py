@@ -21,7 +21,7 @@ def test_streams_and_estimators_need_no_suite():
 
 
 def test_the_analysis_needs_nothing_of_training():
-    assert not {"torch", "hydra", "wandb", "adaptive_bench.trainer"} & imported("adaptive_bench.analysis")
+    assert not {"torch", "hydra", "wandb", "adaptive_bench.training.trainer"} & imported("adaptive_bench.analysis")
 
 
 def test_a_scheduler_in_a_loop_of_ones_own():

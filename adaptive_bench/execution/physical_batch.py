@@ -7,10 +7,10 @@ from itertools import accumulate, pairwise
 import torch
 from torch import nn
 
-from adaptive_bench.checkpoint import random_state, restore_random_state
 from adaptive_bench.schedulers.base import whole_number
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.streams.base import Batch
+from adaptive_bench.training.checkpoint import random_state, restore_random_state
 
 
 def nearly_equal(total: int, parts: int) -> list[int]:

@@ -21,7 +21,7 @@ from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.models import cnn_small
 from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.streams.base import Batch
-from adaptive_bench.trainer import Trainer
+from adaptive_bench.training.trainer import Trainer
 from tests.conftest import composed
 from tests.estimators.conftest import MODELS, mean_cross_entropy, random_batch
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from adaptive_bench.schedulers import AdaDamp, BatchShape, Observation, Progress, SizeRange
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 
 EPOCH = 1000
 LAST = 1e-3  # samples: a half-life so short that the average is the last loss

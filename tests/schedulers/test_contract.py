@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from adaptive_bench.__main__ import conf
 from adaptive_bench.options import source
 from adaptive_bench.schedulers import BatchShape, Observation, Progress, SizeRange, SizeScheduler, Stat
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 from tests.conftest import composed
 
 NAMES = sorted(path.stem for path in (conf() / "scheduler").glob("*.yaml"))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from adaptive_bench.schedulers import BatchShape, Jump, MeanMatched, Progress, Replay, Reversed, Shuffled, SizeRange
 from adaptive_bench.schedulers.trajectory import Trajectory, read_trajectory
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 
 KINDS = (Replay, Shuffled, Reversed, MeanMatched, Jump)
 # 8 steps; the budget of 300 samples ends inside the last one, which would have had 64

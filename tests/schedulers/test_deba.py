@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from adaptive_bench.schedulers import BatchShape, Deba, DebaFlags, Observation, Progress, SizeRange, Stat
 from adaptive_bench.schedulers.stability import Stability, confidence, third_quartile
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 
 N = 100  # samples an epoch
 SIGNALS = ("variance", "norm_variation", "loss_variation")

@@ -5,7 +5,7 @@ import pytest
 
 from adaptive_bench.schedulers import GradientNoiseScale, Progress, SizeRange, Stat
 from adaptive_bench.schedulers.gns import noise_scale_of_sheet
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 from tests.schedulers.observations import BUDGET, EPOCH, seen, wish
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from adaptive_bench.schedulers import BatchShape, Goodput, Progress, SizeRange, Stat
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 from tests.schedulers.observations import BUDGET, EPOCH, seen, wish
 
 

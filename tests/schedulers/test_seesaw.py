@@ -7,7 +7,7 @@ import pytest
 from adaptive_bench.learning_rate.schedules import Cosine, MultiStep
 from adaptive_bench.schedulers import BatchShape, Observation, Progress, Seesaw, SizeRange
 from adaptive_bench.schedulers.smith import Schedule
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 
 EPOCH, EPOCHS, BASE, FIRST = 1000, 10, 0.4, 64
 

@@ -95,7 +95,7 @@ def rows(results: Path, name: str = "trace") -> pd.DataFrame:
 
 
 def die_at(step: int, rank: int, results: Path, *overrides: str) -> None:
-    from adaptive_bench import trainer
+    from adaptive_bench.training import trainer
 
     plain, left = trainer.Trainer.step, step
 

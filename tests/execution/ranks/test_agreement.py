@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from adaptive_bench.build import build, plan
-from adaptive_bench.checkpoint import weights_digest
 from adaptive_bench.datasets.base import Evaluation
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.estimators import GradientEstimator
@@ -22,6 +21,7 @@ from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.ranks import RankLost, join
 from adaptive_bench.record import RunFolder
 from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.training.checkpoint import weights_digest
 from tests.conftest import composed
 from tests.ranks.conftest import NORMALISED, RUNS, die_at, together, train
 

@@ -11,7 +11,7 @@ from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import read, report
 from adaptive_bench.build import build, plan
 from adaptive_bench.sizes import Progress
-from adaptive_bench.trainer import Diverged
+from adaptive_bench.training.trainer import Diverged
 from tests.conftest import composed
 
 TRACE = [

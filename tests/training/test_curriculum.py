@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.checkpoint import weights_digest
-from adaptive_bench.curriculum import Curriculum, Scores
 from adaptive_bench.datasets import Evaluation, Task, digits
 from adaptive_bench.datasets.classification import EVALUATION_ROWS, Classification
 from adaptive_bench.models import cnn_small, mlp
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import VectorStream
+from adaptive_bench.training.checkpoint import weights_digest
+from adaptive_bench.training.curriculum import Curriculum, Scores
 
 SETTINGS = {"span": 5, "scoring_epochs": 1, "batch": 32, "lr": 0.05}
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from adaptive_bench import checkpoint
+from adaptive_bench.training import checkpoint
 from tests.conftest import composed
 
 # every part of a run that has a state: BatchNorm, momentum, a scheduler and an estimator that measure (the rows it samples
@@ -26,7 +26,8 @@ PLACES = ("before a step", "after backward", "after the update", "while a file i
 
 def child(results: Path, place: str | None, count: int, overrides: tuple[str, ...]) -> None:
     """Train; at the `count`-th time that `place` is reached, die."""
-    from adaptive_bench import record, run, trainer
+    from adaptive_bench import record, run
+    from adaptive_bench.training import trainer
 
     left = count
 

@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adaptive_bench import aside
-from adaptive_bench.checkpoint import load, pack, random_state, restore_random_state, save, unpack
 from adaptive_bench.datasets.base import Evaluation, Task
-from adaptive_bench.descent import Descent
 from adaptive_bench.estimators.base import GradientEstimator, Measurement
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import Chunks
@@ -22,8 +19,10 @@ from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.loggers.base import Logger, Row
 from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.sizes import BatchShape, Progress
-from adaptive_bench.slot import Slot
 from adaptive_bench.streams.base import Batch
+from adaptive_bench.training.checkpoint import load, pack, random_state, restore_random_state, save, unpack
+from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.training.update import Descent
 
 SURVEYED = frozenset({Stat.DIVERSITY_BOUND})  # measured by a pass over the data, not on the backward pass of a step
 

@@ -1,7 +1,7 @@
 import pytest
 
 from adaptive_bench.schedulers import Exponential, Fixed, Linear, Progress, SizeRange, Step
-from adaptive_bench.slot import Slot
+from adaptive_bench.training.size_controller import Slot
 
 
 def sizes(slot: Slot, *, steps: int, samples: int = 100) -> list[int]:
