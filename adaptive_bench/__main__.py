@@ -40,8 +40,8 @@ def train(overrides: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from adaptive_bench import run
-    from adaptive_bench.sweep import Sweep
+    from adaptive_bench.experiment import run
+    from adaptive_bench.experiment.sweep import Sweep
 
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and we print them as one line
@@ -135,19 +135,19 @@ def report(chosen: argparse.Namespace) -> None:
 
 
 def status(chosen: argparse.Namespace) -> None:
-    from adaptive_bench.status import show
+    from adaptive_bench.experiment.status import show
 
     show(Path(chosen.results))
 
 
 def calibrate(chosen: argparse.Namespace) -> None:
-    from adaptive_bench.calibrate import calibrate
+    from adaptive_bench.experiment.calibration import calibrate
 
     print(f"calibration: {calibrate(chosen.overrides, conf=conf(), output=chosen.output)}")
 
 
 def list_options(chosen: argparse.Namespace) -> None:
-    from adaptive_bench.options import show
+    from adaptive_bench.experiment.catalogue import show
 
     show(conf())
 

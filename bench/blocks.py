@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.build import build, plan
-from adaptive_bench.machine import prepare
+from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.machine import prepare
 from adaptive_bench.training.trainer import Trainer
 
 BLOCKS, MEAN = (16, 64, 256), 64

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from adaptive_bench.estimators import GradientEstimator, MicroBatch, PerSample
-from adaptive_bench.machine import prepare
+from adaptive_bench.experiment.machine import prepare
 from adaptive_bench.models import resnet20
 from adaptive_bench.schedulers import Stat
 from adaptive_bench.streams import Batch

@@ -38,10 +38,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.build import build, plan
 from adaptive_bench.datasets.images import read_prepared
 from adaptive_bench.datasets.split import Sizes, split
-from adaptive_bench.machine import available_cores
+from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.machine import available_cores
 
 SHAPE, CLASSES = (32, 32, 3), 10
 IMAGES, HELD_OUT = 20_000, 100  # images that are trained on, and of each split that nothing here reads

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from adaptive_bench.__main__ import conf, main
-from adaptive_bench.run import train
+from adaptive_bench.experiment.run import train
 
 torch.set_num_threads(1)
 

@@ -155,7 +155,7 @@ def test_list_shows_every_option_of_every_slot(cli):
 
 def test_list_shows_of_every_scheduler_what_it_is_what_it_needs_and_where_it_is_from():
     from adaptive_bench.__main__ import conf
-    from adaptive_bench.options import describe
+    from adaptive_bench.experiment.catalogue import describe
 
     rows = {file.stem: describe(file) for file in (conf() / "scheduler").glob("*.yaml")}
     for name, (what, needs, blocks, source, _) in rows.items():

@@ -13,7 +13,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf, open_dict
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.build import build, plan
+from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.schedulers import SizeScheduler
 from tests.conftest import composed
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.record import Identity
+from adaptive_bench.experiment.record import Identity
 from adaptive_bench.schema import IDENTITY_FORM, stable_names
 from tests.conftest import SMALL
 

@@ -16,7 +16,7 @@ from scipy.stats import t
 from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import Claim, Table, read, read_claims, render, report, table
 from adaptive_bench.analysis.columns import text_frame
-from adaptive_bench.record import Identity
+from adaptive_bench.experiment.record import Identity
 
 if TYPE_CHECKING:
     from tests.analysis.conftest import Results

@@ -11,9 +11,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from adaptive_bench.analysis import read_claims
-from adaptive_bench.contents import by_content
 from adaptive_bench.datasets.corpus import encode, read_words, vocabulary
 from adaptive_bench.datasets.fetch import SOURCES
+from adaptive_bench.experiment.fingerprint import by_content
 from tests.conftest import composed
 
 FILES = {"ptb": "ptb.{}.txt", "wikitext2": "wiki.{}.tokens"}

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from adaptive_bench.analysis import read, table
-from adaptive_bench.build import build, plan
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.text import LanguageModelling
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
 from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.models import cnn_small
 from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.streams.base import Batch

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adaptive_bench.run import train
+from adaptive_bench.experiment.run import train
 from tests.conftest import composed
 
 # wandb's own packages warn on import and in their file format; not ours to mend

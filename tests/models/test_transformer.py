@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptive_bench.build import build, plan
 from adaptive_bench.datasets.markov_text import best_perplexity, markov_text
 from adaptive_bench.datasets.text import LanguageModelling
 from adaptive_bench.estimators import Auto, MicroBatch, PerSample
+from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.models import transformer
 from adaptive_bench.models.transformer import LanguageTransformer, sinusoids
 from adaptive_bench.schedulers.base import Stat

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.options import source
+from adaptive_bench.experiment.catalogue import source
 from adaptive_bench.schedulers import BatchShape, Observation, Progress, SizeRange, SizeScheduler, Stat
 from adaptive_bench.training.size_controller import Slot
 from tests.conftest import composed

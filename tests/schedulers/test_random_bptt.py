@@ -6,7 +6,7 @@ from statistics import NormalDist, correlation, fmean, pstdev
 import pandas as pd
 import pytest
 
-from adaptive_bench.build import plan
+from adaptive_bench.experiment.build import plan
 from adaptive_bench.schedulers import Progress, RandomBptt
 from tests.conftest import composed
 

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from adaptive_bench import schedulers
-from adaptive_bench.build import build, plan
-from adaptive_bench.contents import by_content
+from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.fingerprint import by_content
 from adaptive_bench.schedulers import (
     AdaBatch,
     Confidence,

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.build import build, plan
+from adaptive_bench.experiment.build import build, plan
 from tests.conftest import composed
 from tests.datasets.test_images import write
 

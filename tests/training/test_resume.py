@@ -26,7 +26,7 @@ PLACES = ("before a step", "after backward", "after the update", "while a file i
 
 def child(results: Path, place: str | None, count: int, overrides: tuple[str, ...]) -> None:
     """Train; at the `count`-th time that `place` is reached, die."""
-    from adaptive_bench import record, run
+    from adaptive_bench.experiment import record, run
     from adaptive_bench.training import trainer
 
     left = count
@@ -68,7 +68,9 @@ TEXT = (
 def run_child(results: Path, place: str | None = None, count: int = 0, overrides: tuple[str, ...] = RUN) -> int | None:
     # a server that has imported all of it forks the children: a fresh interpreter for each would take minutes
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["adaptive_bench.run", "adaptive_bench.datasets", "adaptive_bench.models", "tests.conftest"])
+    context.set_forkserver_preload(
+        ["adaptive_bench.experiment.run", "adaptive_bench.datasets", "adaptive_bench.models", "tests.conftest"]
+    )
     process = context.Process(target=child, args=(results, place, count, overrides))
     process.start()
     process.join(60)

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import read, report
-from adaptive_bench.build import build, plan
+from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.sizes import Progress
 from adaptive_bench.training.trainer import Diverged
 from tests.conftest import composed

@@ -61,7 +61,9 @@ def free_port() -> int:
 def together(work: Callable[..., None], *arguments: Any, count: int = 2) -> list[int | None]:
     """Exit codes of so many processes that did `work` as the ranks of one run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["adaptive_bench.run", "adaptive_bench.datasets", "adaptive_bench.models", "tests.conftest"])
+    context.set_forkserver_preload(
+        ["adaptive_bench.experiment.run", "adaptive_bench.datasets", "adaptive_bench.models", "tests.conftest"]
+    )
     port = free_port()
     processes = [context.Process(target=as_rank, args=(rank, count, port, work, arguments)) for rank in range(count)]
     for process in processes:
@@ -83,7 +85,7 @@ def as_rank(rank: int, count: int, port: int, work: Callable[..., None], argumen
 
 
 def train(results: Path, *overrides: str) -> None:
-    from adaptive_bench import run
+    from adaptive_bench.experiment import run
 
     run.train(composed(f"results={results}", *overrides))
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from adaptive_bench.build import build, plan
 from adaptive_bench.datasets.base import Evaluation
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.estimators import GradientEstimator
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.ranks import RankLost, join
-from adaptive_bench.record import RunFolder
+from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.training.checkpoint import weights_digest
 from tests.conftest import composed

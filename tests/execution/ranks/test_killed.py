@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from adaptive_bench.record import RunFolder
+from adaptive_bench.experiment.record import RunFolder
 from tests.ranks.conftest import NORMALISED, STATEFUL, die_at, rows, together, torchrun, train
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adaptive_bench.build import build, plan
 from adaptive_bench.execution.ranks import STARTED, Ranks
+from adaptive_bench.experiment.build import build, plan
 from tests.conftest import composed
 from tests.ranks.conftest import RUNS, rows, together, torchrun, train
 

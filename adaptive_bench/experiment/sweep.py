@@ -18,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import Progress, TaskID
 
-from adaptive_bench.build import Plan, build, plan
 from adaptive_bench.execution import ranks
+from adaptive_bench.experiment.build import Plan, build, plan
+from adaptive_bench.experiment.run import message
 from adaptive_bench.loggers.progress import bars
-from adaptive_bench.run import message
 from adaptive_bench.schema import check_form
 
 REFRESH = 0.5  # seconds between two looks at the runs' folders

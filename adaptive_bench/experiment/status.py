@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from adaptive_bench.record import RunFolder
+from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.schema import check_form
 
 

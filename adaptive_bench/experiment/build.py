@@ -15,17 +15,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from adaptive_bench import machine
-from adaptive_bench.checks import check_conventions, check_fixed_tokens, check_room, check_shareable
-from adaptive_bench.contents import by_content
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.execution import compilation
 from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
+from adaptive_bench.experiment import machine
+from adaptive_bench.experiment.compatibility import check_conventions, check_fixed_tokens, check_room, check_shareable
+from adaptive_bench.experiment.fingerprint import by_content
+from adaptive_bench.experiment.machine import Machine
+from adaptive_bench.experiment.record import Identity, RunFolder
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
-from adaptive_bench.machine import Machine
-from adaptive_bench.record import Identity, RunFolder
 from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import FORM_LINE

@@ -14,10 +14,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from adaptive_bench.build import Plan, build, plan
 from adaptive_bench.execution import compilation, ranks
 from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
+from adaptive_bench.experiment.build import Plan, build, plan
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import check_form
 from adaptive_bench.training.checkpoint import weights_digest

@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from adaptive_bench.record import Identity, RunFolder
+from adaptive_bench.experiment.record import Identity, RunFolder
 
 SETTINGS = {
     "seed": 1,
@@ -54,7 +54,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
         assert folder.state()["status"] == "running"
         script = f"""
             from pathlib import Path
-            from adaptive_bench.record import RunFolder
+            from adaptive_bench.experiment.record import RunFolder
             folder = RunFolder(Path({str(tmp_path)!r}), {"f" * 16!r})
             print(folder.state()["status"])
             with folder.claimed("b: 2") as mine:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from adaptive_bench.contents import by_content
-from adaptive_bench.record import Identity
+from adaptive_bench.experiment.fingerprint import by_content
+from adaptive_bench.experiment.record import Identity
 from tests.conftest import composed
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from adaptive_bench import machine
+from adaptive_bench.experiment import machine
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_cores_are_shared_among_jobs(monkeypatch):
 def test_the_allocator_keeps_big_buffers(environment, says):
     # a buffer of 100 MB comes from its own mapping unless the threshold is raised; on Linux the maps say so
     script = (
-        "import torch; from adaptive_bench.machine import prepare; "
+        "import torch; from adaptive_bench.experiment.machine import prepare; "
         "print(prepare(device='cpu', threads=1, jobs=1).allocator); "
         "x = torch.ones(25_000_000); a = x.data_ptr(); del x; "
         "heap = next(l for l in open('/proc/self/maps') if '[heap]' in l).split()[0].split('-'); "

@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.calibrate import calibrate, learned, signals
-from adaptive_bench.contents import by_content
+from adaptive_bench.experiment.calibration import calibrate, learned, signals
+from adaptive_bench.experiment.fingerprint import by_content
 from tests.conftest import SMALL
 
 RUN = [*SMALL[:3], *SMALL[4:], "model=mlp"]

@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from scipy.stats import spearmanr
 
-from adaptive_bench.build import Plan, plan
 from adaptive_bench.execution import ranks
+from adaptive_bench.experiment.build import Plan, plan
+from adaptive_bench.experiment.run import train
 from adaptive_bench.files import replacing
-from adaptive_bench.run import train
 from adaptive_bench.schedulers.base import positive
 from adaptive_bench.schedulers.stability import SIGNALS, confidence
 

@@ -1,0 +1,1 @@
+"""The life of a run: from its configuration to its record."""
