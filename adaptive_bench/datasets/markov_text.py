@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adaptive_bench.datasets.text import LanguageModelling
-from adaptive_bench.schedulers.base import whole_number
+from adaptive_bench.validation import whole_number
 
 
 def markov_text(

@@ -6,7 +6,7 @@ import numpy as np
 
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.vectors import check_sizes, vector_classification
-from adaptive_bench.schedulers.base import whole_number
+from adaptive_bench.validation import whole_number
 
 
 def synthetic_nonconvex(

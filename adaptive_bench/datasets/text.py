@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.carried import CarriedState
-from adaptive_bench.schedulers.base import whole_number
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.columns import ColumnStream
+from adaptive_bench.validation import whole_number
 
 LOSS_REDUCTIONS = ("mean", "sum_time")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.images import image_classification, read_prepared
-from adaptive_bench.schedulers.base import whole_number
+from adaptive_bench.validation import whole_number
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"  # of the archive

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from adaptive_bench.datasets.classification import Classification, HeldOut
 from adaptive_bench.datasets.split import Sizes, split
-from adaptive_bench.schedulers.base import whole_number
 from adaptive_bench.streams.vectors import VectorStream
+from adaptive_bench.validation import whole_number
 
 
 def check_sizes(*, size: int, test_size: int, dimension: int) -> None:

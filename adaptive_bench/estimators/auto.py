@@ -11,7 +11,7 @@ from adaptive_bench.estimators.coverage import refusal
 from adaptive_bench.estimators.microbatch import MicroBatch
 from adaptive_bench.estimators.per_sample import PerSample
 from adaptive_bench.estimators.work import Pass, Work
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 
 @final

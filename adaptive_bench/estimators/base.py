@@ -17,10 +17,12 @@ from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.estimators.vector import total_sq_norm
 from adaptive_bench.estimators.work import LossFunction, Pass, Work
-from adaptive_bench.execution.physical_batch import Chunks, Replay
+from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.execution.ranks import Ranks
-from adaptive_bench.schedulers.base import Stat, positive
+from adaptive_bench.execution.snapshot import Replay
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
+from adaptive_bench.validation import positive
 
 EPOCH = frozenset({Stat.EPOCH_GRAD_SQ_NORM, Stat.EPOCH_COMPONENT_VARIANCE})
 

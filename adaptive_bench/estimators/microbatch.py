@@ -14,7 +14,7 @@ from adaptive_bench.estimators.moments import SPREAD, Pieces
 from adaptive_bench.estimators.spread import Spread
 from adaptive_bench.estimators.work import Pass, Work
 from adaptive_bench.execution.physical_batch import nearly_equal
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS})
 RATIO = frozenset({Stat.MICROBATCH_RATIO, Stat.MICROBATCHES})

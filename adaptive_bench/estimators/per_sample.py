@@ -18,7 +18,7 @@ from adaptive_bench.estimators.layers import sample_sq_norms
 from adaptive_bench.estimators.moments import MOMENTS, Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.estimators.work import Pass, Work
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 

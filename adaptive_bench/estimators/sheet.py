@@ -11,7 +11,8 @@ from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.microbatch import MicroBatch, share_equally
 from adaptive_bench.estimators.moments import RATIO, Pieces
 from adaptive_bench.estimators.work import Pass, Work
-from adaptive_bench.schedulers.base import Stat, whole_number
+from adaptive_bench.stats import Stat
+from adaptive_bench.validation import whole_number
 
 
 @final

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adaptive_bench.estimators.moments import SPREAD, Pieces
 from adaptive_bench.estimators.vector import cosine, inner_product, total_sq_norm
 from adaptive_bench.execution.ranks import Ranks
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 Gradient = dict[nn.Parameter, Tensor]
 

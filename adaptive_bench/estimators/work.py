@@ -12,7 +12,7 @@ from adaptive_bench.estimators.moments import Pieces
 from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.execution.ranks import Ranks
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 LossFunction = Callable[[nn.Module, Batch], Tensor]  # mean loss over the batch's samples, a scalar

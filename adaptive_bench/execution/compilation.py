@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from adaptive_bench.estimators.base import GradientEstimator
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
 

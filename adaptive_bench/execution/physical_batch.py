@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 import torch
-from torch import nn
 
-from adaptive_bench.schedulers.base import whole_number
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.streams.base import Batch
-from adaptive_bench.training.checkpoint import random_state, restore_random_state
+from adaptive_bench.validation import whole_number
 
 
 def nearly_equal(total: int, parts: int) -> list[int]:
@@ -58,27 +56,3 @@ class Chunks(Stateful):
     def fitted(self, batch: Batch, *, measured: bool) -> None:
         """The batch has gone through."""
         self._fitted[measured] = max(batch.shape.samples, self._fitted.get(measured, 0))
-
-
-class Replay:
-    """What passes through a model change besides its gradients, so that they can be made again or undone.
-
-    These are torch's random numbers, those of `generator`, and buffers such as BatchNorm's running statistics, of which
-    `buffers=False` keeps no copy.
-    """
-
-    def __init__(self, model: nn.Module, *, generator: torch.Generator | None = None, buffers: bool = True) -> None:
-        self._model, self._generator = model, generator
-        self._random = random_state()
-        self._drawn = None if generator is None else generator.get_state()
-        self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if buffers else []
-
-    def restore(self) -> None:
-        """Go back; every `.grad` is None then, and what they held is free for others."""
-        self._model.zero_grad(set_to_none=True)
-        restore_random_state(self._random)
-        if self._generator is not None and self._drawn is not None:
-            self._generator.set_state(self._drawn)
-        for buffer, kept in self._buffers:
-            buffer.copy_(kept)
-        torch.cuda.empty_cache()  # of pieces in sizes that the next pass may have no use for; nothing on a CPU

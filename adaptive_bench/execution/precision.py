@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from adaptive_bench.estimators.vector import total_sq_norm
 from adaptive_bench.estimators.work import LossFunction
-from adaptive_bench.schedulers.base import one_of
 from adaptive_bench.streams.base import Batch
+from adaptive_bench.validation import one_of
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

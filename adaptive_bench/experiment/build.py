@@ -26,7 +26,7 @@ from adaptive_bench.experiment.fingerprint import by_content
 from adaptive_bench.experiment.machine import Machine
 from adaptive_bench.experiment.record import Identity, RunFolder
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
-from adaptive_bench.schedulers.base import SizeScheduler, positive, whole_number
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import FORM_LINE
 from adaptive_bench.sizes import Progress, SizeRange
@@ -35,6 +35,7 @@ from adaptive_bench.training.curriculum import Curriculum
 from adaptive_bench.training.size_controller import Slot
 from adaptive_bench.training.trainer import Trainer
 from adaptive_bench.training.update import Descent
+from adaptive_bench.validation import positive, whole_number
 
 Made = TypeVar("Made")
 SLOTS = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule")  # choices that a record names

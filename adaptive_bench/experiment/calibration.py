@@ -19,8 +19,8 @@ from adaptive_bench.execution import ranks
 from adaptive_bench.experiment.build import Plan, plan
 from adaptive_bench.experiment.run import train
 from adaptive_bench.files import replacing
-from adaptive_bench.schedulers.base import positive
 from adaptive_bench.schedulers.stability import SIGNALS, confidence
+from adaptive_bench.validation import positive
 
 LEAST = 4  # epochs with all three signals
 TITLE = "# made by `adaptive-bench calibrate`; for scheduler.calibration of deba and deba_flags\n"

@@ -2,12 +2,12 @@
 
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.learning_rate.rules import LrRule, Unchanged
-from adaptive_bench.schedulers.base import one_of
 from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schedulers.trajectory import Altered
 from adaptive_bench.sizes import Progress
 from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.validation import one_of
 
 
 def check_room(batch: Slot, block: Slot, start: Progress) -> None:

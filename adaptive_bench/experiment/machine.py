@@ -95,10 +95,10 @@ def tune_allocator() -> str:
 @cache
 def source() -> tuple[str, bool]:
     """The commit this package is at and whether code or configuration differ from it; ("", False) outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    if not (folder.parent / ".git").exists():
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
         return "", False
-    git = ("git", "-C", str(folder.parent))
+    git = ("git", "-C", str(root))
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         # what can change a run: code and configuration, new files among them

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import final
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
-from adaptive_bench.schedulers.base import Observation, Stat, due, whole_number
+from adaptive_bench.schedulers.base import due
 from adaptive_bench.sizes import Progress
 from adaptive_bench.stateful import Stateful
+from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import whole_number
 
 
 @dataclass(kw_only=True)

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from adaptive_bench.schedulers.base import Observation, positive, whole_number
 from adaptive_bench.schedulers.stall import Stall
 from adaptive_bench.sizes import Progress
 from adaptive_bench.stateful import Stateful
+from adaptive_bench.stats import Observation
+from adaptive_bench.validation import positive, whole_number
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import token_ids
-from adaptive_bench.schedulers.base import whole_number
+from adaptive_bench.validation import whole_number
 
 State = tuple[Tensor, Tensor]  # h and c, each (layers, rows, hidden)
 

@@ -9,7 +9,7 @@ from torch import nn
 from adaptive_bench.models.dropout import share
 from adaptive_bench.models.norm import norm_factory
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
-from adaptive_bench.schedulers.base import positive
+from adaptive_bench.validation import positive
 
 
 def mobilenet_v3_small(

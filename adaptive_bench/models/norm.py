@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from adaptive_bench.schedulers.base import one_of
+from adaptive_bench.validation import one_of
 
 NORMS = ("batch", "group", "none")
 

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from adaptive_bench.models.inputs import image_channels, written
-from adaptive_bench.schedulers.base import one_of
+from adaptive_bench.validation import one_of
 
 
 def stem_channels(stem: str, inputs: Sequence[int], *, cifar: int, imagenet: int) -> int:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import token_ids
-from adaptive_bench.schedulers.base import whole_number
+from adaptive_bench.validation import whole_number
 
 State = tuple[()]
 

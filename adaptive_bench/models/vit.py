@@ -8,7 +8,7 @@ from torchvision.models import VisionTransformer
 
 from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import image_channels, written
-from adaptive_bench.schedulers.base import whole_number
+from adaptive_bench.validation import whole_number
 
 
 def vit_b16(

@@ -8,8 +8,9 @@ import pkgutil
 from inspect import isabstract
 from typing import TYPE_CHECKING, Any
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import BatchShape, Progress, SizeRange
+from adaptive_bench.stats import Observation, Stat
 
 __all__ = ["BatchShape", "Observation", "Progress", "SizeRange", "SizeScheduler", "Stat"]
 

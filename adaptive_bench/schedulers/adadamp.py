@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import Average
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, positive
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation
+from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.stateful import Stateful
+from adaptive_bench.stats import Observation, Stat
 
 
 @dataclass(kw_only=True)

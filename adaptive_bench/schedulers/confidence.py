@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, one_of, positive, whole_number
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.interval_mean import IntervalMean
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import one_of, positive, whole_number
 
 
 @dataclass(kw_only=True)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from adaptive_bench.schedulers.base import SizeScheduler, positive
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
+from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, one_of, positive
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
 from adaptive_bench.schedulers.stability import NEEDS, SIGNALS, Stability
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import one_of, positive
 
 
 @dataclass(kw_only=True)

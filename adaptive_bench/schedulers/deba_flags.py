@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.calibration import read_calibration
 from adaptive_bench.schedulers.deba import check_factors
 from adaptive_bench.schedulers.stability import NEEDS, Stability, confidence, remember, third_quartile
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)

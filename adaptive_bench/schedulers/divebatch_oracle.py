@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, resize_interval, resized
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation, Stat
 
 
 @dataclass(kw_only=True)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.base import SizeScheduler, positive, power
+from adaptive_bench.schedulers.base import SizeScheduler, power
 from adaptive_bench.sizes import Progress
+from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)

@@ -5,8 +5,10 @@ import warnings
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale, half_life_in_samples
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, one_of, positive
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import one_of, positive
 
 
 @dataclass(kw_only=True)

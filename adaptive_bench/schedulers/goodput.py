@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat, positive, whole_number
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import positive, whole_number
 
 
 @dataclass(kw_only=True)

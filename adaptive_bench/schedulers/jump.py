@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.base import SizeScheduler, one_of
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.trajectory import read_trajectory
 from adaptive_bench.sizes import Progress
+from adaptive_bench.validation import one_of
 
 
 @dataclass(kw_only=True)

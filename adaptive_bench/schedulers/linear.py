@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.base import SizeScheduler, positive
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
+from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)

@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, one_of, positive, power, whole_number
+from adaptive_bench.schedulers.base import SizeScheduler, power
 from adaptive_bench.schedulers.interval_mean import IntervalMean
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation
+from adaptive_bench.validation import one_of, positive, whole_number
 
 
 @dataclass(kw_only=True)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.base import one_of
 from adaptive_bench.schedulers.trajectory import Altered, Trajectory
+from adaptive_bench.validation import one_of
 
 
 @dataclass(kw_only=True)

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.stall import Stall
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation
 
 
 @dataclass(kw_only=True)

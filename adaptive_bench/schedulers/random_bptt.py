@@ -4,8 +4,9 @@ import math
 import random
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.base import SizeScheduler, whole_number
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
+from adaptive_bench.validation import whole_number
 
 
 @dataclass(kw_only=True)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.smith import Decay, Schedule, check_schedule
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation
 
 
 @dataclass(kw_only=True)

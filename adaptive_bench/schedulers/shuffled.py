@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.base import whole_number
 from adaptive_bench.schedulers.trajectory import Altered, Trajectory
+from adaptive_bench.validation import whole_number
 
 
 @dataclass(kw_only=True)

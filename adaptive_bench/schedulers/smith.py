@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
 from adaptive_bench.stateful import Stateful
+from adaptive_bench.stats import Observation
 
 Schedule = Callable[[Progress], float]
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-from adaptive_bench.schedulers.base import Observation, Stat, one_of, whole_number
 from adaptive_bench.sizes import Progress
 from adaptive_bench.stateful import Stateful
+from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import one_of, whole_number
 
 SIGNALS = ("variance", "norm_variation", "loss_variation")
 NEEDS = {

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import one_of, positive, whole_number
 from adaptive_bench.stateful import Stateful
+from adaptive_bench.validation import one_of, positive, whole_number
 
 
 @dataclass(kw_only=True)

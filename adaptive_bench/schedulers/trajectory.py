@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from adaptive_bench.schedulers.base import SizeScheduler, one_of
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress
+from adaptive_bench.validation import one_of
 
 SHARES = 100  # equal ones of the budget, at whose starts a schedule is asked for its size
 EXPECTED = "the digest of a finished run, its folder or its trace.parquet is expected"

@@ -32,17 +32,6 @@ def load(path: Path, *, device: torch.device) -> dict[str, Any] | None:
     return state
 
 
-def random_state() -> dict[str, Any]:
-    """Torch's generators, which dropout draws from: the CPU's, and that of the CUDA device in use."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
-    if state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"].cpu())
-
-
 def pack(rows: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
     """Rows of numbers as one tensor a column: a long run's trace is saved often."""
     if not rows:

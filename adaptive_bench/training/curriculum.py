@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.execution.clock import Clock
-from adaptive_bench.schedulers.base import positive, whole_number
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 from adaptive_bench.streams.order import epoch_generator
 from adaptive_bench.training import checkpoint
+from adaptive_bench.validation import positive, whole_number
 
 
 @runtime_checkable

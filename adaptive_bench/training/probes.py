@@ -9,9 +9,9 @@ from torch import nn
 
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.estimators.base import GradientEstimator, Measurement
-from adaptive_bench.execution.physical_batch import Replay
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.execution.snapshot import Replay
 from adaptive_bench.sizes import BatchShape
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 Backward = Callable[[Batch, AbstractSet[Stat]], Measurement]  # the run's own, by `estimator` on `model`

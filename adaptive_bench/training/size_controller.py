@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adaptive_bench.schedulers.base import Observation, SizeScheduler, Stat
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Progress, SizeRange
+from adaptive_bench.stats import Observation, Stat
 
 
 @dataclass(kw_only=True)

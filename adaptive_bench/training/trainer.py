@@ -16,11 +16,13 @@ from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
+from adaptive_bench.execution.snapshot import random_state, restore_random_state
 from adaptive_bench.loggers.base import Logger, Row
-from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.sizes import BatchShape, Progress
+from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.streams.base import Batch
-from adaptive_bench.training.checkpoint import load, pack, random_state, restore_random_state, save, unpack
+from adaptive_bench.training import probes
+from adaptive_bench.training.checkpoint import load, pack, save, unpack
 from adaptive_bench.training.size_controller import Slot
 from adaptive_bench.training.update import Descent
 
@@ -78,7 +80,7 @@ class Trainer:
         self.resume()
         with self.clock.running("warmup"):
             first = self._shape(*(slot.peek(self.progress) for slot in self.slots.values())).within(self.budget)
-            aside.warm_up(self.model, self.task, self.estimator, self._backward, shape=first, needs=self.needs - SURVEYED)
+            probes.warm_up(self.model, self.task, self.estimator, self._backward, shape=first, needs=self.needs - SURVEYED)
         for logger in self.loggers:
             logger.start(self.steps, self.evaluations)
         if not self.evaluations:
@@ -152,7 +154,7 @@ class Trainer:
         if Stat.DIVERSITY_BOUND not in asked:
             return {}
         with self.clock.running("measure"):
-            bound = aside.diversity_bound(self.model, self.task, self.estimator, self._backward, shape=shape)
+            bound = probes.diversity_bound(self.model, self.task, self.estimator, self._backward, shape=shape)
         return {Stat.DIVERSITY_BOUND: bound}
 
     def evaluate(self, split: str) -> Evaluation:

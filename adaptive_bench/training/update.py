@@ -7,8 +7,8 @@ from torch import nn
 
 from adaptive_bench.learning_rate.rules import LrRule
 from adaptive_bench.learning_rate.schedules import LrSchedule
-from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.sizes import Progress
+from adaptive_bench.stats import Observation, Stat
 
 
 @dataclass(kw_only=True)

@@ -18,8 +18,8 @@ from adaptive_bench.datasets import synthetic_convex
 from adaptive_bench.datasets.text import LanguageModelling
 from adaptive_bench.estimators import MicroBatch
 from adaptive_bench.models import lstm
-from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.sizes import BatchShape
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams import Batch
 
 VOCABULARY = 7

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from adaptive_bench.estimators import Auto, MicroBatch, PerSample, coverage
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE})
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 ESTIMATORS = {
     "per_sample": lambda: PerSample(fraction=1 / 3),

@@ -4,7 +4,7 @@ from torch import nn
 
 from adaptive_bench.estimators import MicroBatch, PerSample
 from adaptive_bench.estimators.component import component_variance
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 NEEDS = frozenset({Stat.COMPONENT_VARIANCE, Stat.EPOCH_COMPONENT_VARIANCE})

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.estimators import Auto, MicroBatch, PerSample, blocks
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 NEEDS = frozenset({Stat.ENTROPY})

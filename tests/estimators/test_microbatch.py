@@ -6,7 +6,7 @@ from torch import nn
 
 from adaptive_bench.estimators import MicroBatch, PerSample
 from adaptive_bench.models import cnn_small
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 MOMENTS = frozenset({Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS})

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from adaptive_bench.estimators import GradientEstimator, MicroBatch, PerSample, Sheet
 from adaptive_bench.schedulers.averages import Average
-from adaptive_bench.schedulers.base import Observation, Stat
 from adaptive_bench.schedulers.gns import noise_scale_of_sheet
 from adaptive_bench.sizes import BatchShape, Progress
+from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.streams.base import Batch
 
 DRAWS, DIMENSIONS = 2000, 96

@@ -12,7 +12,7 @@ from adaptive_bench.estimators import MicroBatch, PerSample
 from adaptive_bench.estimators.coverage import covered_modules
 from adaptive_bench.estimators.layers import sample_sq_norms
 from adaptive_bench.models import cnn_small, mlp, resnet8
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 # both hook a first layer whose input needs no gradient

@@ -4,7 +4,7 @@ import pytest
 
 from adaptive_bench.estimators import MicroBatch, Sheet
 from adaptive_bench.models import cnn_small
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 NEEDS = Sheet.provides - {Stat.ENTROPY}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adaptive_bench.estimators import MicroBatch
 from adaptive_bench.estimators.moments import SPREAD
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
 

@@ -19,7 +19,7 @@ from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSa
 from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.models import cnn_small
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.training.trainer import Trainer
 from tests.conftest import composed

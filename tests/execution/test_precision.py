@@ -12,7 +12,7 @@ from adaptive_bench.estimators import Auto, MicroBatch, PerSample
 from adaptive_bench.execution import compilation
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.models import cnn_small, lstm
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.training.checkpoint import weights_digest
 from tests.test_physical_batch import TEXT, built, column, run, weights
 

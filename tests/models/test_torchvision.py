@@ -22,7 +22,7 @@ from adaptive_bench.models import (
     resnet50,
 )
 from adaptive_bench.models.norm import groups
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams import Batch
 
 COLOUR, LARGE = (3, 32, 32), (3, 224, 224)

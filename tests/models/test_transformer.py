@@ -18,8 +18,8 @@ from adaptive_bench.estimators import Auto, MicroBatch, PerSample
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.models import transformer
 from adaptive_bench.models.transformer import LanguageTransformer, sinusoids
-from adaptive_bench.schedulers.base import Stat
 from adaptive_bench.sizes import BatchShape
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams import Batch
 from tests.conftest import composed
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from adaptive_bench.estimators import Auto, coverage
 from adaptive_bench.models import vit_b16, vit_tiny
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from tests.conftest import composed
 
 

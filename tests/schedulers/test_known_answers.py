@@ -19,7 +19,7 @@ from adaptive_bench.schedulers import (
     SizeScheduler,
     Step,
 )  # fmt: skip
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 
 
 def path(scheduler: SizeScheduler, *, epochs: int, at: float = 0.0, n: int = 1000) -> list[float]:

@@ -20,7 +20,7 @@ from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.ranks import RankLost, join
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.experiment.record import RunFolder
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.training.checkpoint import weights_digest
 from tests.conftest import composed
 from tests.ranks.conftest import NORMALISED, RUNS, die_at, together, train

@@ -14,7 +14,7 @@ from torch import distributed, nn
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
 from adaptive_bench.execution.physical_batch import Chunks
 from adaptive_bench.execution.ranks import Ranks
-from adaptive_bench.schedulers.base import Stat
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 from tests.estimators.conftest import MODELS, mean_cross_entropy, random_batch
 from tests.ranks.conftest import together
