@@ -31,7 +31,7 @@ class BatchShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Position:
     """How far a run is, in samples: steps change their size, so they measure nothing."""
 
     samples: int
@@ -65,7 +65,7 @@ class SizeRange:
 
     Sizes are multiples of `multiple_of`; bounds that are none are drawn in to the next ones inside.
     `growth_cap` is the largest factor of one change; it never forbids a step of `multiple_of`. `cooldown` is how many epochs a
-    size lasts at least, which a `Slot` watches over: a range knows sizes only.
+    size lasts at least, which a `SizeController` watches over: a range knows sizes only.
     """
 
     minimum: int = 1

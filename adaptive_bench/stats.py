@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from adaptive_bench.sizes import BatchShape, Progress
+from adaptive_bench.sizes import BatchShape, Position
 
 
 class Stat(StrEnum):
@@ -18,7 +18,7 @@ class Stat(StrEnum):
     GRAD_NORM = "grad_norm"  # |g|, of the batch gradient before any clipping
     GRAD_SQ_NORM = "grad_sq_norm"  # unbiased estimate of |G|^2; can be negative
     GRAD_VARIANCE = "grad_variance"  # unbiased estimate of tr(Sigma), the per-sample variance
-    SAMPLE_SQ_NORMS = "sample_sq_norms"  # mean over the batch of |g_i|^2
+    MEAN_SAMPLE_SQ_NORM = "mean_sample_sq_norm"  # mean over the batch of |g_i|^2
     EPOCH_GRAD_SQ_NORM = "epoch_grad_sq_norm"  # |sum of g_i|^2 over all samples measured since the epoch began
     COMPONENT_VARIANCE = "component_variance"  # spread of the d components of g: |g|^2 / d - (mean component)^2
     EPOCH_COMPONENT_VARIANCE = "epoch_component_variance"  # the same of the sum of g_i since the epoch began
@@ -33,12 +33,12 @@ class Stat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One finished step. `progress` is the position behind it; `stats` holds at least what the scheduler needs, or
+    """One finished step. `position` is the position behind it; `stats` holds at least what the scheduler needs, or
     nothing at a step that was not measured; `evaluation` is the validation metric if it was just taken, with its sign
     turned where less is better: higher is better here, always. `validation_loss` comes with it, as it is.
     """
 
-    progress: Progress
+    position: Position
     shape: BatchShape
     lr: float
     loss: float
@@ -46,7 +46,7 @@ class Observation:
     evaluation: float | None = None
     validation_loss: float | None = None
     size: int | None = None  # that the scheduler was granted; None: the batch, uncut
-    whole: bool = True  # False where less than the granted shape was left: at the end of a budget, of an epoch of a text
+    uncut: bool = True  # False where less than the granted shape was left: at the end of a budget, of an epoch of a text
     seconds: float = math.nan  # training time of the step
 
     @property
@@ -55,4 +55,4 @@ class Observation:
 
     def crossed(self, interval: float) -> bool:
         """Whether the step reached or passed a multiple of `interval` samples."""
-        return self.progress.samples // interval > (self.progress.samples - self.shape.samples) // interval
+        return self.position.samples // interval > (self.position.samples - self.shape.samples) // interval

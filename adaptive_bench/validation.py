@@ -19,3 +19,9 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises ValueError unless `value` is among `choices`."""
     if value not in choices:
         raise ValueError(f"{name}={value!r}: {' or '.join(choices)} is expected")
+
+
+def probability(name: str, value: float) -> None:
+    """Raises ValueError unless `value` is a probability below 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r}: a probability in [0, 1) is expected")

@@ -21,7 +21,7 @@ from adaptive_bench.schedulers import Stat
 from adaptive_bench.streams import Batch
 
 ROWS, ROUNDS, RUNS = 128, 15, 7
-NEEDS, NOTHING = frozenset({Stat.SAMPLE_SQ_NORMS}), frozenset[Stat]()
+NEEDS, NOTHING = frozenset({Stat.MEAN_SAMPLE_SQ_NORM}), frozenset[Stat]()
 PLAIN, SAMPLED, EXACT, CHUNKS = "plain", "per_sample, 1/8 of the rows", "per_sample, exact", "microbatch, 4 chunks"
 TENTH = "per_sample, 1/8 of the rows, every 10th step"
 LIMITS = {SAMPLED: 1.15, EXACT: 1.8, TENTH: 1.02}

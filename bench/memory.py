@@ -23,7 +23,7 @@ from adaptive_bench.schedulers import Stat
 from adaptive_bench.streams import Batch
 
 ROWS, STEPS, ROUNDS = 128, 4, 3
-NEEDS, NOTHING = frozenset({Stat.SAMPLE_SQ_NORMS}), frozenset[Stat]()
+NEEDS, NOTHING = frozenset({Stat.MEAN_SAMPLE_SQ_NORM}), frozenset[Stat]()
 PLAIN, SAMPLED = "plain", "per_sample, 1/8 of the rows"
 LIMITS = {SAMPLED: 1.15}
 VARIANTS: dict[str, tuple[GradientEstimator, frozenset[Stat]]] = {

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.schedulers import BatchShape, Observation, Progress, SizeRange, SizeScheduler, Stat
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.schedulers import BatchShape, Observation, Position, SizeRange, SizeScheduler, Stat
+from adaptive_bench.training.size_controller import SizeController
 
 EPOCH, EPOCHS, LARGEST = 10_000, 30, 512  # samples, epochs, rows
 ROUNDS, LIMIT = 5, 50  # microseconds
@@ -53,21 +53,21 @@ def settings(name: str, trace: Path) -> DictConfig:
 
 def microseconds(scheduler: SizeScheduler) -> float:
     """Mean over the steps of a run."""
-    slot, rng = Slot(scheduler=scheduler, sizes=SizeRange(maximum=LARGEST, multiple_of=8)), random.Random(0)
+    slot, rng = SizeController(scheduler=scheduler, sizes=SizeRange(maximum=LARGEST, multiple_of=8)), random.Random(0)
     samples, steps, seconds, budget = 0, 0, 0.0, EPOCHS * EPOCH
     while samples < budget:
-        progress = Progress(samples, budget, EPOCH)
+        position = Position(samples, budget, EPOCH)
         start = time.perf_counter()
-        size, _ = slot.advance(progress)
-        slot.signals(progress)
+        size, _ = slot.advance(position)
+        slot.signals(position)
         shape = BatchShape(size).within(budget - samples)
-        needs = slot.needs(progress, shape.samples)
+        needs = slot.needs(position, shape.samples)
         seconds += time.perf_counter() - start
         samples += shape.samples
         seen = Observation(
-            progress=Progress(samples, budget, EPOCH), shape=shape, lr=0.1, loss=rng.uniform(0.1, 3),
+            position=Position(samples, budget, EPOCH), shape=shape, lr=0.1, loss=rng.uniform(0.1, 3),
             stats={stat: rng.random() if stat in BOUNDED else rng.uniform(0.1, 50) for stat in needs},
-            evaluation=rng.uniform(10, 90) if samples // EPOCH > progress.samples // EPOCH else None,
+            evaluation=rng.uniform(10, 90) if samples // EPOCH > position.samples // EPOCH else None,
             seconds=shape.batch * rng.uniform(1e-4, 2e-4),
         )  # fmt: skip
         start = time.perf_counter()

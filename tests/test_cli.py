@@ -28,8 +28,8 @@ def test_a_need_that_the_estimator_cannot_provide_is_refused_with_both_names():
     class Blind(PerSample):
         provides = frozenset()
 
-    with pytest.raises(ValueError, match="Blind cannot measure sample_sq_norms"):
-        Blind().check(mlp(inputs=(4,), outputs=2), frozenset({"sample_sq_norms"}))
+    with pytest.raises(ValueError, match="Blind cannot measure mean_sample_sq_norm"):
+        Blind().check(mlp(inputs=(4,), outputs=2), frozenset({"mean_sample_sq_norm"}))
 
 
 def test_a_run_is_trained_once(cli, tmp_path):

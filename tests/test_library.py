@@ -26,7 +26,7 @@ def test_the_analysis_needs_nothing_of_training():
 
 def test_a_scheduler_in_a_loop_of_ones_own():
     from adaptive_bench.estimators import PerSample
-    from adaptive_bench.schedulers import BatchShape, DiveBatch, Observation, Progress, SizeRange
+    from adaptive_bench.schedulers import BatchShape, DiveBatch, Observation, Position, SizeRange
     from adaptive_bench.streams import VectorStream
 
     inputs = torch.randn(256, 5, generator=torch.Generator().manual_seed(0))
@@ -36,8 +36,8 @@ def test_a_scheduler_in_a_loop_of_ones_own():
     scheduler, sizes, estimator = DiveBatch(initial=8, delta=0.5), SizeRange(minimum=8, maximum=128), PerSample(fraction=1.0)
     samples, batch, seen_sizes = 0, 8, []
     while samples < 1024:
-        progress = Progress(samples, 1024, 256)
-        batch = sizes.grant(scheduler.propose(progress), batch)
+        position = Position(samples, 1024, 256)
+        batch = sizes.grant(scheduler.propose(position), batch)
         rows = stream.take(BatchShape(batch))
         measured = estimator.backward(
             lambda m, b: nn.functional.cross_entropy(m(b.inputs), b.targets), model, rows, scheduler.needs
@@ -48,7 +48,7 @@ def test_a_scheduler_in_a_loop_of_ones_own():
             estimator.start_epoch()
         scheduler.observe(
             Observation(
-                progress=Progress(samples, 1024, 256),
+                position=Position(samples, 1024, 256),
                 shape=BatchShape(len(rows)),
                 lr=0.5,
                 loss=measured.loss,

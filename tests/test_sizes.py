@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptive_bench.sizes import BatchShape, Progress, SizeRange
+from adaptive_bench.sizes import BatchShape, Position, SizeRange
 
 
 @given(
@@ -72,7 +72,7 @@ def test_an_impossible_wish_is_refused(wish):
     ("samples", "interval", "completed"), [(299, 0.1, 2), (300, 0.1, 3), (999, 1, 0), (1000, 1, 1), (2500, 0.5, 5)]
 )
 def test_intervals_complete_at_their_sample(samples, interval, completed):
-    assert Progress(samples, 10_000, 1000).completed(interval) == completed
+    assert Position(samples, 10_000, 1000).completed(interval) == completed
 
 
 @given(batch=st.integers(1, 40), block=st.integers(1, 40), budget=st.integers(1, 3000))

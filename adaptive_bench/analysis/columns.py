@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from . import cells
+from .arms import ArmSummary, Cost
 from .compare import Comparison
 from .intervals import Interval
-from .rows import Cost, Row
 from .tables import Table
 
 # names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
@@ -34,7 +34,7 @@ def _shows_published(table: Table) -> bool:
     return any(row.published for row in table.rows)
 
 
-def _text(row: Row, *, table: Table) -> dict[str, str]:
+def _text(row: ArmSummary, *, table: Table) -> dict[str, str]:
     text = {"arm": row.label, "n": str(row.n), "diverged": str(row.diverged)}
     if any(other.missing for other in table.rows):
         text["missing seeds"] = ", ".join(str(seed) for seed in row.missing) or cells.NOTHING
@@ -47,7 +47,7 @@ def _text(row: Row, *, table: Table) -> dict[str, str]:
     return text | {f"speed-up, {names[cost]}": _speedup_text(row, cost=cost) for cost in table.costs}
 
 
-def _metric_text(row: Row, *, table: Table) -> dict[str, str]:
+def _metric_text(row: ArmSummary, *, table: Table) -> dict[str, str]:
     name = "ratio to baseline" if table.logs else "difference"
     change = "baseline"
     if row.change:
@@ -58,7 +58,7 @@ def _metric_text(row: Row, *, table: Table) -> dict[str, str]:
     return text | {name: change, "p (Holm)": cells.p_value(row.holm)}
 
 
-def _total_text(row: Row, *, table: Table, cost: str) -> str:
+def _total_text(row: ArmSummary, *, table: Table, cost: str) -> str:
     if cost != "seconds":
         return cells.number(row.totals[cost].mean, decimals=0)
     return cells.interval(row.totals[cost], decimals=cells.column_decimals(other.totals[cost] for other in table.rows))
@@ -70,13 +70,13 @@ def _cost_text(cost: Cost, *, seconds: bool) -> str:
     return text if cost.complete or math.isinf(value) else f"median {text}"
 
 
-def _speedup_text(row: Row, *, cost: str) -> str:
+def _speedup_text(row: ArmSummary, *, cost: str) -> str:
     if cost not in row.speedups:
         return "baseline"
     return cells.speedup(row.speedups[cost].effect)
 
 
-def _raw(row: Row, *, table: Table) -> dict[str, Any]:
+def _raw(row: ArmSummary, *, table: Table) -> dict[str, Any]:
     raw: dict[str, Any] = {"label": row.label, "n": row.n, "diverged": row.diverged, "missing_seeds": list(row.missing)}
     if _shows_metric(table):
         raw |= (

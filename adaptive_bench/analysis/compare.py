@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .intervals import CONFIDENCE, Interval, exp, spread, t_interval
+from .intervals import CONFIDENCE, Interval, exp, standard_deviation, t_interval
 
 BySeed: TypeAlias = Mapping[int, float] | pd.Series
 
@@ -73,7 +73,7 @@ def _log(costs: BySeed) -> pd.Series:
 
 def _paired(differences: np.ndarray, *, confidence: float) -> Comparison:
     effect = t_interval(differences, confidence=confidence)
-    sd = spread(differences) if math.isfinite(effect.low) else math.nan
+    sd = standard_deviation(differences) if math.isfinite(effect.low) else math.nan
     p = math.nan
     if sd > 0:
         p = float(2 * stats.t.sf(abs(effect.mean) * math.sqrt(effect.n) / sd, effect.n - 1))
@@ -85,7 +85,7 @@ def _welch(left: np.ndarray, right: np.ndarray, *, confidence: float) -> Compari
     mean = float(left.mean() - right.mean()) if n else math.nan
     low = high = p = math.nan
     if n > 1 and math.isfinite(mean):
-        if spread(left) == spread(right) == 0:
+        if standard_deviation(left) == standard_deviation(right) == 0:
             low = high = mean
         else:
             low, high, p = _welch_test(left, right, confidence=confidence)

@@ -28,7 +28,7 @@ def t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> In
         mean = float(data.mean()) if n else math.nan
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
     mean = float(data.mean())
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * spread(data) / math.sqrt(n))
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * standard_deviation(data) / math.sqrt(n))
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
@@ -53,6 +53,6 @@ def exp(logs: Interval) -> Interval:
     return Interval(mean=mean, low=low, high=high, n=logs.n)
 
 
-def spread(values: np.ndarray) -> float:
+def standard_deviation(values: np.ndarray) -> float:
     """The standard deviation s (n - 1 in the denominator); exactly 0 for equal values, where rounding would leave dust."""
     return float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0

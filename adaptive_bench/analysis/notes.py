@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from . import cells
+from .arms import ArmSummary
 from .compare import WELCH
 from .metrics import unit
 from .published import Claim
-from .rows import Row
 
 if TYPE_CHECKING:
     from .tables import Table
@@ -109,7 +109,7 @@ def _held(table: Table, *, source: str) -> str:
     return "; ".join([*values, *remarks])
 
 
-def _place(claim: Claim, *, row: Row, table: Table) -> str:
+def _place(claim: Claim, *, row: ArmSummary, table: Table) -> str:
     inside = claim.inside(row.value)
     if inside is None:
         return "has no interval of ours to lie in"
@@ -148,7 +148,7 @@ def _unpaired(table: Table) -> str:
     return f"Welch's interval instead of pairs, because too few seeds are shared with the baseline: {_list(arms)}."
 
 
-def _methods(row: Row) -> set[str]:
+def _methods(row: ArmSummary) -> set[str]:
     return {each.method for each in (row.change, *row.speedups.values()) if each}
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 
 from . import baseline as baselines
 from . import cells, metrics, notes
+from .arms import Arm, ArmSummary, row
 from .compare import holm
 from .published import Claim, read_claims
 from .read import Runs
-from .rows import Arm, Row, row
 from .targets import COSTS, levels
 
 FRACTION = 0.95
@@ -34,7 +34,7 @@ class Table:
     baseline: str
     target: float
     timed: bool
-    rows: tuple[Row, ...]
+    rows: tuple[ArmSummary, ...]
     notes: tuple[str, ...]
 
     @property
@@ -121,6 +121,6 @@ def _table(
     return replace(bare, notes=notes.notes(bare, records=records, wanted=wanted, fraction=FRACTION if target is None else None))
 
 
-def _holm(rows: list[Row]) -> tuple[Row, ...]:
+def _holm(rows: list[ArmSummary]) -> tuple[ArmSummary, ...]:
     corrected = holm([each.change.p if each.change else math.nan for each in rows])
     return tuple(replace(each, holm=p) for each, p in zip(rows, corrected, strict=True))

@@ -29,7 +29,7 @@ class CarriedState:
         if batch.place is None:
             return None
         self._move_to(replace(batch.place, first=0))
-        if batch.place.restarts:
+        if batch.place.resets_state:
             return None
         assert self._before is not None, "a batch that follows another"
         first = batch.place.first
@@ -51,7 +51,7 @@ class CarriedState:
             return
         here = place.epoch, place.position
         if self._place is None or here != (self._place.epoch, self._place.position):
-            if not place.restarts and (here != self._next or self._after is None):
+            if not place.resets_state and (here != self._next or self._after is None):
                 raise ValueError(
                     f"a batch at epoch {place.epoch}, position {place.position} goes on from a state that is not there (the last "
                     f"one led up to {self._next}); take batches in order, and load the task's state with the stream's"

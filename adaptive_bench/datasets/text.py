@@ -12,7 +12,7 @@ from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.carried import CarriedState
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch
-from adaptive_bench.streams.columns import ColumnStream
+from adaptive_bench.streams.text import ColumnStream
 from adaptive_bench.validation import whole_number
 
 LOSS_REDUCTIONS = ("mean", "sum_time")

@@ -10,7 +10,7 @@ from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import refusal
 from adaptive_bench.estimators.microbatch import MicroBatch
 from adaptive_bench.estimators.per_sample import PerSample
-from adaptive_bench.estimators.work import Pass, Work
+from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
 from adaptive_bench.stats import Stat
 
 
@@ -40,7 +40,7 @@ class Auto(GradientEstimator):
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         self._choose(model, needs)._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
-    def _measure(self, work: Work) -> Pass:
+    def _measure(self, work: BackwardRequest) -> BackwardResult:
         return self._choose(work.model, work.needs)._measure(work)
 
     def _choose(self, model: nn.Module, needs: AbstractSet[Stat]) -> GradientEstimator:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from adaptive_bench.estimators.component import component_variance
 from adaptive_bench.estimators.entropy import Entropy
-from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, Pieces
+from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, GradientMoments
+from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, LossFunction
 from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.estimators.vector import total_sq_norm
-from adaptive_bench.estimators.work import LossFunction, Pass, Work
-from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
-from adaptive_bench.execution.snapshot import Replay
+from adaptive_bench.execution.snapshot import Snapshot
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.validation import positive
@@ -68,7 +68,7 @@ class GradientEstimator(ABC):
         needs: AbstractSet[Stat],
         *,
         loss_scale: float = 1.0,
-        chunks: Chunks | None = None,
+        chunks: PhysicalBatch | None = None,
         ranks: Ranks | None = None,
     ) -> Measurement:
         """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
@@ -87,11 +87,11 @@ class GradientEstimator(ABC):
         self._refuse_missing(needs)
         positive("loss_scale", loss_scale)
         model.zero_grad(set_to_none=True)
-        chunks, ranks = Chunks() if chunks is None else chunks, Ranks() if ranks is None else ranks
-        before = Replay(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
+        chunks, ranks = PhysicalBatch() if chunks is None else chunks, Ranks() if ranks is None else ranks
+        before = Snapshot(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
         while True:
             watch = Stopwatch(device=batch.targets.device)
-            work = Work(
+            work = BackwardRequest(
                 loss_fn=loss_fn,
                 model=model,
                 batch=batch,
@@ -110,7 +110,7 @@ class GradientEstimator(ABC):
                 chunks.halve(work.physical_batch, error)
             before.restore()  # behind the clause, whose error holds on to the activations
         chunks.fitted(batch, measured=bool(needs))
-        loss, *rows = ranks.total(done.loss, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
+        loss, *rows = ranks.all_reduce(done.loss, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
         physical_batch = int(max(rows))
         if not math.isfinite(loss):
             model.zero_grad(set_to_none=True)
@@ -126,7 +126,7 @@ class GradientEstimator(ABC):
         """Raises ValueError if this model cannot be seen in pieces, or batches of these sizes on so many ranks cannot."""
 
     @abstractmethod
-    def _measure(self, work: Work) -> Pass:
+    def _measure(self, work: BackwardRequest) -> BackwardResult:
         """One rank's backward pass of its share of the batch, with every `.grad` None before. It speaks to no other rank:
         memory may run out here, and the pass is made again.
         """
@@ -138,7 +138,7 @@ class GradientEstimator(ABC):
                 f"it provides {', '.join(sorted(self.provides))}: choose another estimator or another scheduler"
             )
 
-    def _statistics(self, work: Work, pieces: Pieces | None, entropy: Entropy) -> dict[Stat, float]:
+    def _statistics(self, work: BackwardRequest, pieces: GradientMoments | None, entropy: Entropy) -> dict[Stat, float]:
         named = work.model.named_parameters()
         gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
         sq_norm = total_sq_norm(gradients.values())

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.estimators.blocks import block_size, wide
 from adaptive_bench.estimators.stopwatch import Stopwatch
+from adaptive_bench.estimators.tiles import tile_size, wide
 from adaptive_bench.execution.ranks import Ranks
 
 
@@ -29,7 +29,7 @@ class Entropy:
 
     def value(self, ranks: Ranks) -> float:
         """The mean so far, over all ranks; nan if the model was never called."""
-        total, positions = ranks.total(float(self._total), self._positions)
+        total, positions = ranks.all_reduce(float(self._total), self._positions)
         return total / positions if positions else math.nan
 
     @contextmanager
@@ -45,7 +45,7 @@ class Entropy:
         with self.watch.running(), torch.no_grad():
             logits = output[0] if isinstance(output, tuple) else output
             logits = logits.detach().reshape(-1, logits.shape[-1])
-            for part in torch.split(logits, block_size(logits)):
+            for part in torch.split(logits, tile_size(logits)):
                 self._total = self._total + _entropies(part).sum()
             self._positions += len(logits)
 

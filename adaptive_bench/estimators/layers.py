@@ -10,12 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.blocks import blocks
 from adaptive_bench.estimators.convolution import convolution
 from adaptive_bench.estimators.embedding import embedding
 from adaptive_bench.estimators.linear import linear
 from adaptive_bench.estimators.normalisation import BATCH_NORMS, batch_norm, batch_statistics, group_norm, layer_norm
 from adaptive_bench.estimators.positions import sum_positions
+from adaptive_bench.estimators.tiles import blocks
 
 # (module, x, d) -> (m,), from m rows x of the input and d of the gradient at the output
 WEIGHT_RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
@@ -29,7 +29,7 @@ WEIGHT_RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor
 COVERED = (*WEIGHT_RULES, *BATCH_NORMS)
 
 
-def sample_sq_norms(module: nn.Module, inputs: Tensor, gradients: Tensor, *, rows: Tensor | None = None) -> Tensor:
+def mean_sample_sq_norm(module: nn.Module, inputs: Tensor, gradients: Tensor, *, rows: Tensor | None = None) -> Tensor:
     """Squared norms of the shares of the chosen rows (None: all) in the gradient of the module's trainable parameters: (m,).
 
     `gradients` is the derivative of the loss with respect to the module's output. Both tensors hold all rows of the batch.

@@ -10,9 +10,9 @@ from typing import ClassVar, final
 from torch import nn
 
 from adaptive_bench.estimators.base import GradientEstimator
-from adaptive_bench.estimators.moments import SPREAD, Pieces
-from adaptive_bench.estimators.spread import Spread
-from adaptive_bench.estimators.work import Pass, Work
+from adaptive_bench.estimators.microbatch_sums import MicrobatchSums
+from adaptive_bench.estimators.moments import SPREAD, GradientMoments
+from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
 from adaptive_bench.execution.physical_batch import nearly_equal
 from adaptive_bench.stats import Stat
 
@@ -56,11 +56,11 @@ class MicroBatch(GradientEstimator):
                 stacklevel=3,
             )
 
-    def _measure(self, work: Work) -> Pass:
+    def _measure(self, work: BackwardRequest) -> BackwardResult:
         samples = len(work.batch)
         sizes = nearly_equal(samples, min(self.chunks, samples))
         first, end = work.ranks.share(len(sizes))
-        spread, loss = Spread(sizes=sizes, first=first, needs=work.needs, ranks=work.ranks), 0.0
+        spread, loss = MicrobatchSums(sizes=sizes, first=first, needs=work.needs, ranks=work.ranks), 0.0
         for start, stop in list(pairwise(accumulate(sizes, initial=0)))[first:end]:
             loss += (stop - start) / samples * work.backward(start, stop, of=stop - start)
             if not math.isfinite(loss):
@@ -68,9 +68,9 @@ class MicroBatch(GradientEstimator):
             with work.watch.running():
                 spread.take(work.model)
 
-        def finish() -> Pieces:
+        def finish() -> GradientMoments:
             spread.add_up(work.model)
             with work.watch.running():
                 return spread.finish()
 
-        return Pass(loss=loss, finish=finish)
+        return BackwardResult(loss=loss, finish=finish)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.stats import Stat
 
-MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS})
+MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.MEAN_SAMPLE_SQ_NORM})
 RATIO = frozenset({Stat.MICROBATCH_RATIO, Stat.MICROBATCHES})
 SPREAD = RATIO | {Stat.HALVES_COSINE, Stat.INNER_PRODUCT_VARIANCE}  # what only micro-batches show
 IN_PIECES = MOMENTS | SPREAD  # what takes more than the batch gradient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pieces:
+class GradientMoments:
     """A batch of B samples seen as k pieces of b_j samples with mean gradients h_j, so that g = sum_j (b_j / B) h_j."""
 
     samples: int  # B
@@ -29,7 +29,7 @@ class Pieces:
         arXiv 1812.06162, appendix A.1), k = B the sample variance B (s - |g|^2) / (B - 1) with s = (1/B) sum_i |g_i|^2.
         """
         if self.count < 2:
-            return {Stat.GRAD_VARIANCE: math.nan, Stat.GRAD_SQ_NORM: math.nan, Stat.SAMPLE_SQ_NORMS: sq_norm}
+            return {Stat.GRAD_VARIANCE: math.nan, Stat.GRAD_SQ_NORM: math.nan, Stat.MEAN_SAMPLE_SQ_NORM: sq_norm}
         variance = (self.weighted_sq_norms - self.samples * sq_norm) / (self.count - 1)
         unbiased = sq_norm - variance / self.samples
-        return {Stat.GRAD_VARIANCE: variance, Stat.GRAD_SQ_NORM: unbiased, Stat.SAMPLE_SQ_NORMS: unbiased + variance}
+        return {Stat.GRAD_VARIANCE: variance, Stat.GRAD_SQ_NORM: unbiased, Stat.MEAN_SAMPLE_SQ_NORM: unbiased + variance}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.estimators.blocks import block_size, wide
 from adaptive_bench.estimators.positions import sum_positions
+from adaptive_bench.estimators.tiles import tile_size, wide
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -47,7 +47,7 @@ def batch_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, inputs: Tensor) -> t
     if not norm.training and norm.running_mean is not None and norm.running_var is not None:
         return norm.running_mean, norm.running_var
     shape, axes = (-1, *[1] * (inputs.ndim - 2)), (0, *range(2, inputs.ndim))
-    parts, count = torch.split(inputs, block_size(inputs)), inputs.numel() // inputs.shape[1]
+    parts, count = torch.split(inputs, tile_size(inputs)), inputs.numel() // inputs.shape[1]
     mean = torch.stack([wide(part).sum(axes) for part in parts]).sum(0) / count
     sq_deviations = torch.stack([(wide(part) - mean.view(shape)).square_().sum(axes) for part in parts]).sum(0)
     return mean, sq_deviations / count

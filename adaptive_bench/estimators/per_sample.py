@@ -14,10 +14,10 @@ from torch.utils.hooks import RemovableHandle
 
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import covered_modules
-from adaptive_bench.estimators.layers import sample_sq_norms
-from adaptive_bench.estimators.moments import MOMENTS, Pieces
+from adaptive_bench.estimators.layers import mean_sample_sq_norm
+from adaptive_bench.estimators.moments import MOMENTS, GradientMoments
+from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
 from adaptive_bench.estimators.stopwatch import Stopwatch
-from adaptive_bench.estimators.work import Pass, Work
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
@@ -48,24 +48,24 @@ class PerSample(GradientEstimator):
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         covered_modules(model)
 
-    def _measure(self, work: Work) -> Pass:
+    def _measure(self, work: BackwardRequest) -> BackwardResult:
         samples = len(work.batch)
         with work.watch.running():
             modules, rows = covered_modules(work.model), self._draw(work.batch)
         recorder = _Recorder(modules, rows=rows, watch=work.watch)
         loss = work.whole(around=recorder.taking)
 
-        def finish() -> Pieces:
+        def finish() -> GradientMoments:
             recorder.refuse_unseen()
             work.add_up()
             # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
             with work.watch.running():
                 measured = samples if rows is None else len(rows)
-                (sum_of_sq_shares,) = work.ranks.total(recorder.sum_of_sq_shares())
+                (sum_of_sq_shares,) = work.ranks.all_reduce(recorder.sum_of_sq_shares())
                 mean_sq_norm = (samples / work.loss_scale) ** 2 * sum_of_sq_shares / measured
-            return Pieces(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
+            return GradientMoments(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
 
-        return Pass(loss=loss, finish=finish)
+        return BackwardResult(loss=loss, finish=finish)
 
     def _draw(self, batch: Batch) -> Tensor | None:
         """Sorted positions of the rows to measure; None for all of them."""
@@ -126,7 +126,7 @@ class _Recorder:
         assert inputs is not None, "one backward pass a chunk"
         if self._chosen is None or len(self._chosen):  # a chunk may have none of the rows that were drawn
             with self._watch.running():
-                self._sums.append(sample_sq_norms(module, inputs, gradient, rows=self._chosen).sum())
+                self._sums.append(mean_sample_sq_norm(module, inputs, gradient, rows=self._chosen).sum())
 
     def sum_of_sq_shares(self) -> float:
         """Over the chosen rows of this rank and all parameters; there may be none."""

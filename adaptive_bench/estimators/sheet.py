@@ -9,8 +9,8 @@ from torch import nn
 
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.microbatch import MicroBatch, share_equally
-from adaptive_bench.estimators.moments import RATIO, Pieces
-from adaptive_bench.estimators.work import Pass, Work
+from adaptive_bench.estimators.moments import RATIO, GradientMoments
+from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
 from adaptive_bench.stats import Stat
 from adaptive_bench.validation import whole_number
 
@@ -47,13 +47,13 @@ class Sheet(GradientEstimator):
         share_equally("microbatches", self.microbatches, ranks=ranks)
         self._split._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
-    def _measure(self, work: Work) -> Pass:
+    def _measure(self, work: BackwardRequest) -> BackwardResult:
         done = self._split._measure(work)
         if len(work.batch) % self.microbatches == 0:
             return done
         unknown = {Stat.MICROBATCH_RATIO: math.nan, Stat.MICROBATCHES: float(self.microbatches)}
 
-        def finish() -> Pieces | None:
+        def finish() -> GradientMoments | None:
             pieces = done.finish()
             return pieces and replace(pieces, spread=unknown)
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.blocks import wide
+from adaptive_bench.estimators.tiles import wide
 
 Name = TypeVar("Name", bound=Hashable)
 

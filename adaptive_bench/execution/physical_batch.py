@@ -18,7 +18,7 @@ def nearly_equal(total: int, parts: int) -> list[int]:
 
 
 @dataclass(kw_only=True)
-class Chunks(Stateful):
+class PhysicalBatch(Stateful):
     """Splits a batch into the fewest nearly equal chunks of at most `maximum` rows (None: any number).
 
     Where memory runs out, chunks are at most half as large from then on, which is part of the state. The gradient of a batch is
@@ -41,7 +41,7 @@ class Chunks(Stateful):
         return list(pairwise(accumulate(nearly_equal(rows, math.ceil(rows / largest)), initial=first)))
 
     def halve(self, rows: int, error: torch.OutOfMemoryError) -> None:
-        """Chunks of so many rows did not fit. Raises ValueError if that was a single one."""
+        """PhysicalBatch of so many rows did not fit. Raises ValueError if that was a single one."""
         if rows <= 1:
             raise ValueError(
                 "a single row does not fit into the device's memory, and a batch cannot be split further: take a smaller model, "

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adaptive_bench.estimators.request import LossFunction
 from adaptive_bench.estimators.vector import total_sq_norm
-from adaptive_bench.estimators.work import LossFunction
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.validation import one_of
 

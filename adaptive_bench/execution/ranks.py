@@ -47,7 +47,7 @@ class Ranks:
         start = sum(shares[: self.rank])
         return start, start + sum(shares[self.rank : self.rank + 1])  # nothing behind the last taker
 
-    def total(self, *values: float) -> list[float]:
+    def all_reduce(self, *values: float) -> list[float]:
         """The sum of each value over the ranks."""
         if self.count == 1:
             return list(values)
@@ -63,7 +63,7 @@ class Ranks:
         """
         if self.count == 1:
             return dict(parts)
-        holders = self.total(*(parameter in parts for parameter in over))
+        holders = self.all_reduce(*(parameter in parts for parameter in over))
         # zeros_like keeps the parameter's memory format, which fused optimisers expect of a gradient
         mine = {p: parts[p] if p in parts else torch.zeros_like(p) for p, count in zip(over, holders, strict=True) if count}
         if mine:
@@ -73,7 +73,7 @@ class Ranks:
                 part.copy_(summed.view_as(part))
         return mine
 
-    def agree(self, value: Agreed) -> Agreed:
+    def from_first(self, value: Agreed) -> Agreed:
         """The first rank's value."""
         if self.count == 1:
             return value
@@ -89,7 +89,7 @@ class Ranks:
         self._call(distributed.all_gather_object, values, value)
         return values
 
-    def spread(self, model: nn.Module) -> None:
+    def broadcast(self, model: nn.Module) -> None:
         """Replace all parameters and buffers of a model by the first rank's: BatchNorm's running statistics differ."""
         if self.count > 1:
             for tensor in model.state_dict().values():

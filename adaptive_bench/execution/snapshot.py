@@ -17,7 +17,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
-class Replay:
+class Snapshot:
     """What passes through a model change besides its gradients, so that they can be made again or undone.
 
     These are torch's random numbers, those of `generator`, and buffers such as BatchNorm's running statistics, of which

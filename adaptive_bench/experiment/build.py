@@ -17,7 +17,7 @@ from torch import nn
 
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.execution import compilation
-from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment import machine
@@ -29,12 +29,12 @@ from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import FORM_LINE
-from adaptive_bench.sizes import Progress, SizeRange
+from adaptive_bench.sizes import Position, SizeRange
 from adaptive_bench.streams.order import epoch_generator
 from adaptive_bench.training.curriculum import Curriculum
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.training.trainer import Trainer
-from adaptive_bench.training.update import Descent
+from adaptive_bench.training.update import Update
 from adaptive_bench.validation import positive, whole_number
 
 Made = TypeVar("Made")
@@ -42,7 +42,7 @@ SLOTS = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule")  # choic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunSpec:
     """A run before anything is built for it: what it is called, where it runs, where it is kept."""
 
     identity: Identity
@@ -62,7 +62,7 @@ class Plan:
         return f"{self.choices['dataset']} {self.choices['model']} {label} seed={self.seed}"
 
 
-def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
+def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     """Read what a run is, and prepare this process for it (threads, allocator). `hydra` is Hydra's own configuration."""
     alone = hydra.mode != RunMode.MULTIRUN
     choices = hydra.runtime.choices
@@ -76,7 +76,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> Plan:
     whole_number("seed", cfg.seed, least=0)
     identity = Identity.of(by_content(settings))
     refuse_not_finite(identity.settings)
-    return Plan(
+    return RunSpec(
         identity=identity,
         seed=cfg.seed,
         choices={slot: choices[slot if slot != "block_scheduler" else "scheduler@block_scheduler"] for slot in SLOTS}
@@ -104,7 +104,7 @@ def _jobs(launcher: DictConfig) -> int:
     return wanted if wanted > 0 else machine.available_cores()
 
 
-def build(cfg: DictConfig, planned: Plan, *, among: Ranks | None = None) -> Trainer:
+def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> Trainer:
     """Everything a run needs, checked; `among` are the processes that train it. Raises ValueError for what cannot be run."""
     device = torch.device(planned.machine.device)
     among = Ranks(device=device) if among is None else among
@@ -115,7 +115,7 @@ def build(cfg: DictConfig, planned: Plan, *, among: Ranks | None = None) -> Trai
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     positive("epochs", cfg.epochs)
     epoch = task.train.epoch_samples
-    start = Progress(0, max(1, round(cfg.epochs * epoch)), epoch)
+    start = Position(0, max(1, round(cfg.epochs * epoch)), epoch)
     batch = _slot(cfg, "scheduler", "batch_size", start, largest=epoch)
     block = _slot(cfg, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
     descent = _descent(cfg, model, start)
@@ -135,13 +135,13 @@ def build(cfg: DictConfig, planned: Plan, *, among: Ranks | None = None) -> Trai
         fixed_tokens=cfg.tokens_per_step == "fixed",
         estimator=make(cfg, "estimator"),
         precision=Precision(cfg.precision, device),
-        chunks=Chunks(maximum=cfg.max_physical_batch),
+        chunks=PhysicalBatch(maximum=cfg.max_physical_batch),
         ranks=among,
         budget=start.budget,
         evaluate_every=_interval(cfg, "evaluate_every", epoch),
         checkpoint_every=_interval(cfg, "checkpoint_every", epoch),
         checkpoint=planned.folder.checkpoint,
-        arrange=_arrangement(cfg, planned, task),
+        order_samples=_arrangement(cfg, planned, task),
         conditions=planned.machine.timing,
         device=device,
         loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric) if among.is_first else (),
@@ -157,7 +157,7 @@ def build(cfg: DictConfig, planned: Plan, *, among: Ranks | None = None) -> Trai
     return trainer
 
 
-def _arrangement(cfg: DictConfig, planned: Plan, task: Task) -> Callable[[nn.Module, Task], float] | None:
+def _arrangement(cfg: DictConfig, planned: RunSpec, task: Task) -> Callable[[nn.Module, Task], float] | None:
     """What puts the training samples in order before the first step; None for the ordinary shuffle."""
     if not cfg.order:
         return None
@@ -168,17 +168,17 @@ def _arrangement(cfg: DictConfig, planned: Plan, task: Task) -> Callable[[nn.Mod
     settings = {key: value for key, value in planned.identity.settings.items() if key.partition(".")[0] in parts}
     settings.pop("order.span")
     cache = planned.results / "scores" / f"{Identity.of(settings).run}.pt"
-    return partial(call, "order", partial(curriculum.arrange, seed=cfg.seed, cache=cache))
+    return partial(call, "order", partial(curriculum.order_samples, seed=cfg.seed, cache=cache))
 
 
-def _descent(cfg: DictConfig, model: nn.Module, start: Progress) -> Descent:
+def _descent(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
     positive("optimizer.lr", cfg.optimizer.lr)
     for name in ("max_grad_norm", "momentum_half_life"):
         if cfg[name] is not None:
             positive(name, cfg[name])
     schedule = make(cfg, "lr_schedule")
     call("lr_schedule", schedule, start)
-    return Descent(
+    return Update(
         optimizer=call("optimizer", make(cfg, "optimizer"), model.parameters()),
         lr=cfg.optimizer.lr,
         rule=make(cfg, "lr_rule"),
@@ -211,7 +211,7 @@ def named(slot: str, error: Exception) -> ValueError:
     return ValueError(f"{slot}.{error}" if re.match(r"\w+=", str(error)) else f"{slot}: {error}")
 
 
-def _slot(cfg: DictConfig, scheduler: str, size: str, start: Progress, *, largest: int) -> Slot:
+def _slot(cfg: DictConfig, scheduler: str, size: str, start: Position, *, largest: int) -> SizeController:
     """A scheduler and its range. The maximum is cut to what the data set has; a minimum or a first size above that is refused."""
     rule: SizeScheduler = make(cfg, scheduler)
     if size == "block_size" and largest == 1 and not isinstance(rule, Fixed):
@@ -233,7 +233,7 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, start: Progress, *, larges
             f"{scheduler}={type(rule).__name__}: it starts with the size {rule.initial:g}, and this data set has {largest} "
             f"samples; lower {scheduler}.initial or take more data"
         )
-    return Slot(scheduler=rule, sizes=sizes)
+    return SizeController(scheduler=rule, sizes=sizes)
 
 
 def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:
@@ -241,7 +241,7 @@ def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:
     return max(1, round(float(cfg[name]) * epoch_samples))
 
 
-def _loggers(cfg: DictConfig, planned: Plan, *, budget: int, metric: str) -> list[Logger]:
+def _loggers(cfg: DictConfig, planned: RunSpec, *, budget: int, metric: str) -> list[Logger]:
     loggers: list[Logger] = [Heartbeat(partial(planned.folder.beat, budget=budget))]
     if planned.progress and planned.alone:
         loggers.append(ProgressBar(planned.title, budget=budget, metric=metric))

@@ -16,10 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from scipy.stats import spearmanr
 
 from adaptive_bench.execution import ranks
-from adaptive_bench.experiment.build import Plan, plan
+from adaptive_bench.experiment.build import RunSpec, plan
 from adaptive_bench.experiment.run import train
 from adaptive_bench.files import replacing
-from adaptive_bench.schedulers.stability import SIGNALS, confidence
+from adaptive_bench.schedulers.epoch_signals import SIGNALS, confidence
 from adaptive_bench.validation import positive
 
 LEAST = 4  # epochs with all three signals
@@ -97,7 +97,7 @@ def _check(cfg: DictConfig, output: Path) -> None:
         raise ValueError(f"{output} cannot be written ({error}); choose another with -o FILE") from error
 
 
-def _finished(planned: Plan) -> tuple[Mapping[str, Any], pd.DataFrame]:
+def _finished(planned: RunSpec) -> tuple[Mapping[str, Any], pd.DataFrame]:
     run, folder = planned.identity.run, planned.folder
     if not folder.finished:
         raise ValueError(f"run {run} is being trained by another process; calibrate again when it has finished")

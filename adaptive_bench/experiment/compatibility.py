@@ -4,13 +4,13 @@ from adaptive_bench.datasets.base import Task
 from adaptive_bench.learning_rate.rules import LrRule, Unchanged
 from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed
-from adaptive_bench.schedulers.trajectory import Altered
-from adaptive_bench.sizes import Progress
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.schedulers.trajectory import Control
+from adaptive_bench.sizes import Position
+from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.validation import one_of
 
 
-def check_room(batch: Slot, block: Slot, start: Progress) -> None:
+def check_room(batch: SizeController, block: SizeController, start: Position) -> None:
     """Whether a text is long enough for the first step, and for as many columns as there may be."""
     columns, length, tokens = batch.peek(start), block.peek(start), start.epoch_samples
     if columns * length > tokens and all(slot.scheduler.propose(start) == slot.scheduler.initial for slot in (batch, block)):
@@ -25,14 +25,14 @@ def check_room(batch: Slot, block: Slot, start: Progress) -> None:
         )
 
 
-def check_fixed_tokens(batch: Slot, block: Slot, start: Progress) -> None:
+def check_fixed_tokens(batch: SizeController, block: SizeController, start: Position) -> None:
     """Whether rows can follow the block: nothing else may set them, and there is at least one for the longest block."""
     if not isinstance(batch.scheduler, Fixed) or batch.sizes.multiple_of > 1:
         raise ValueError(
             f"tokens_per_step=fixed: the rows follow the block, but scheduler={type(batch.scheduler).__name__} and "
             f"batch_size.multiple_of={batch.sizes.multiple_of} set them, too; take scheduler=fixed and batch_size.multiple_of=1"
         )
-    if isinstance(block.scheduler, Altered):
+    if isinstance(block.scheduler, Control):
         raise ValueError(
             "tokens_per_step=fixed: a step keeps the tokens of the first one, and "
             f"block_scheduler={type(block.scheduler).__name__} begins with another block than the run it alters; take floating"
@@ -45,7 +45,7 @@ def check_fixed_tokens(batch: Slot, block: Slot, start: Progress) -> None:
         )
 
 
-def check_conventions(tokens_per_step: str, task: Task, *, batch: Slot, block: Slot, rule: LrRule) -> None:
+def check_conventions(tokens_per_step: str, task: Task, *, batch: SizeController, block: SizeController, rule: LrRule) -> None:
     """Whether what is to happen to a step as its block grows is possible, and happens once."""
     one_of("tokens_per_step", tokens_per_step, ("floating", "fixed"))
     if tokens_per_step == "fixed" and not task.has_blocks:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from adaptive_bench.execution import compilation, ranks
 from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
-from adaptive_bench.experiment.build import Plan, build, plan
+from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import check_form
 from adaptive_bench.training.checkpoint import weights_digest
@@ -48,14 +48,14 @@ def train(cfg: DictConfig) -> float | None:
     if len(set(among.gather(planned.identity.run))) > 1:
         raise ValueError("the processes of this run have different settings, data or devices; start them all in the same way")
     # what the first rank finds in the folder holds for all of them, and only it writes there
-    if among.agree(planned.folder.finished):
+    if among.from_first(planned.folder.finished):
         return _say(planned, "was finished before; nothing to train", among)
     trainer = build(cfg, planned, among=among)
     before = compilation.graphs()
     with planned.folder.claimed(planned.config) if among.is_first else nullcontext(True) as claimed:
-        if not among.agree(claimed):
+        if not among.from_first(claimed):
             return _say(planned, "is being trained by another process; left to it", among)
-        if not among.agree(planned.folder.finished):  # by a process that held the folder a moment ago
+        if not among.from_first(planned.folder.finished):  # by a process that held the folder a moment ago
             started = datetime.now(UTC).isoformat(timespec="seconds")
             with _logged(trainer) as summary:
                 status, reason = _run(trainer)
@@ -86,7 +86,7 @@ def _logged(trainer: Trainer) -> Iterator[dict[str, Any]]:
             logger.finish(summary or {"status": "interrupted"})
 
 
-def _record(planned: Plan, trainer: Trainer, *, status: str, reason: str) -> Row:
+def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> Row:
     values = {split: [row["value"] for row in trainer.evaluations if row["split"] == split] for split in ("validation", "test")}
     seconds = {f"seconds_{name}": trainer.clock.seconds[name] for name in NAMES}
     chunks = [row["physical_batch"] for row in trainer.steps]
@@ -117,7 +117,7 @@ def _record(planned: Plan, trainer: Trainer, *, status: str, reason: str) -> Row
     }
 
 
-def _say(planned: Plan, what: str, among: Ranks) -> float | None:
+def _say(planned: RunSpec, what: str, among: Ranks) -> float | None:
     """One line a run (a sweep says it itself); returns the best validation metric if there is one, to the first rank."""
     if not among.is_first:
         return None

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.progress import Progress, TaskID
 
 from adaptive_bench.execution import ranks
-from adaptive_bench.experiment.build import Plan, build, plan
+from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.experiment.run import message
 from adaptive_bench.loggers.progress import bars
 from adaptive_bench.schema import check_form
@@ -51,7 +51,7 @@ class Sweep(Callback):
         return watch.close() if watch else 0
 
 
-def check(config: DictConfig) -> list[Plan]:
+def check(config: DictConfig) -> list[RunSpec]:
     """The plans of all runs of a sweep. One run of each unfinished cell is built on trial. Raises ValueError."""
     parser = OverridesParser.create()
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
@@ -96,7 +96,7 @@ def check_writable(results: Path) -> None:
 class Watch:
     """Looks at the folders of a sweep's runs, wherever they run: one bar for the sweep, one for each run under way."""
 
-    def __init__(self, plans: list[Plan], *, show: bool) -> None:
+    def __init__(self, plans: list[RunSpec], *, show: bool) -> None:
         self.plans = {planned.identity.run: planned for planned in plans}
         self.waiting = [planned for planned in self.plans.values() if not planned.folder.finished]
         self.total = len(self.waiting)
@@ -127,13 +127,13 @@ class Watch:
                 self._under_way(planned, state)
         self.bars.update(self.overall, completed=self.total - len(self.waiting))
 
-    def _under_way(self, planned: Plan, state: dict[str, Any]) -> None:
+    def _under_way(self, planned: RunSpec, state: dict[str, Any]) -> None:
         run = planned.identity.run
         if run not in self.tasks:
             self.tasks[run] = self.bars.add_task(planned.title, total=state["budget"], unit="samples", note="")
         self.bars.update(self.tasks[run], completed=state["samples"])
 
-    def _finished(self, planned: Plan) -> None:
+    def _finished(self, planned: RunSpec) -> None:
         self.waiting.remove(planned)
         if (task := self.tasks.pop(planned.identity.run, None)) is not None:
             self.bars.remove_task(task)

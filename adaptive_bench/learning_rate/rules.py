@@ -7,7 +7,7 @@ from typing import final
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
 from adaptive_bench.schedulers.base import due
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import whole_number
@@ -22,8 +22,8 @@ class LrRule(Stateful, ABC):
         """The statistics that `observe` reads."""
         return frozenset()
 
-    def measures(self, progress: Progress, samples: int) -> bool:
-        """Whether the step of so many samples that starts at `progress` is to be measured, if there are needs at all."""
+    def measures(self, position: Position, samples: int) -> bool:
+        """Whether the step of so many samples that starts at `position` is to be measured, if there are needs at all."""
         return True
 
     def observe(self, seen: Observation) -> None:
@@ -104,12 +104,12 @@ class AdaScale(LrRule):
     def needs(self) -> frozenset[Stat]:
         return NOISE
 
-    def measures(self, progress: Progress, samples: int) -> bool:
-        return due(self.measure_every, progress, samples)
+    def measures(self, position: Position, samples: int) -> bool:
+        return due(self.measure_every, position, samples)
 
     def observe(self, seen: Observation) -> None:
         self.first = self.first or seen.shape.samples
-        if seen.whole:
+        if seen.uncut:
             self.block = seen.shape.block
         self.noise.add(seen, half_life=self.half_life)
 

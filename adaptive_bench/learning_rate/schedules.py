@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from adaptive_bench.schedulers.stall import Stall
-from adaptive_bench.sizes import Progress
+from adaptive_bench.schedulers.patience import Patience
+from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation
 from adaptive_bench.validation import positive, whole_number
@@ -26,23 +26,23 @@ class LrSchedule(Stateful, ABC):
         """Take note of a finished step."""
 
     @abstractmethod
-    def __call__(self, progress: Progress) -> float:
-        """The factor for the step that starts at `progress`. Changes nothing."""
+    def __call__(self, position: Position) -> float:
+        """The factor for the step that starts at `position`. Changes nothing."""
 
 
 @final
 class Constant(LrSchedule):
     """1: the learning rate stays what it is."""
 
-    def __call__(self, progress: Progress) -> float:
+    def __call__(self, position: Position) -> float:
         return 1.0
 
 
-def warming(progress: Progress, *, warmup: float, start: float) -> float | None:
+def warming(position: Position, *, warmup: float, start: float) -> float | None:
     """start + (1 - start) * epoch / warmup in the first `warmup` epochs, None behind them. Raises ValueError past the budget."""
-    if not 0 <= warmup < progress.epochs:
-        raise ValueError(f"warmup={warmup}: from 0 up to less than the budget of {progress.epochs:g} epochs is expected")
-    return start + (1 - start) * progress.epoch / warmup if progress.epoch < warmup else None
+    if not 0 <= warmup < position.epochs:
+        raise ValueError(f"warmup={warmup}: from 0 up to less than the budget of {position.epochs:g} epochs is expected")
+    return start + (1 - start) * position.epoch / warmup if position.epoch < warmup else None
 
 
 @final
@@ -58,11 +58,11 @@ class Cosine(LrSchedule):
     start: float = 0.1
     final: float = 0.0
 
-    def __call__(self, progress: Progress) -> float:
-        if (rising := warming(progress, warmup=self.warmup, start=self.start)) is not None:
+    def __call__(self, position: Position) -> float:
+        if (rising := warming(position, warmup=self.warmup, start=self.start)) is not None:
             return rising
-        begin = self.warmup * progress.epoch_samples
-        spent = (progress.samples - begin) / (progress.budget - begin)
+        begin = self.warmup * position.epoch_samples
+        spent = (position.samples - begin) / (position.budget - begin)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * spent)) / 2
 
 
@@ -85,10 +85,10 @@ class MultiStep(LrSchedule):
                 f"milestones={list(self.milestones)}, gamma={self.gamma}: ascending epochs and a factor above 0 are expected"
             )
 
-    def __call__(self, progress: Progress) -> float:
-        if (rising := warming(progress, warmup=self.warmup, start=self.start)) is not None:
+    def __call__(self, position: Position) -> float:
+        if (rising := warming(position, warmup=self.warmup, start=self.start)) is not None:
             return rising
-        return float(self.gamma ** bisect_right(self.milestones, progress.epoch + 1e-9))  # allowance as in Progress.completed
+        return float(self.gamma ** bisect_right(self.milestones, position.epoch + 1e-9))  # allowance as in Position.completed
 
 
 @final
@@ -109,8 +109,8 @@ class Staircase(LrSchedule):
                 f"gamma={self.gamma}, interval={self.interval}: a factor and a number of epochs above 0 are expected"
             )
 
-    def __call__(self, progress: Progress) -> float:
-        return float(self.gamma ** progress.completed(self.interval))
+    def __call__(self, position: Position) -> float:
+        return float(self.gamma ** position.completed(self.interval))
 
 
 @final
@@ -132,8 +132,8 @@ class Zaremba(LrSchedule):
                 f"constant={self.constant}, decay={self.decay}: epochs from 0 up and a factor above 0, at most 1, are expected"
             )
 
-    def __call__(self, progress: Progress) -> float:
-        return float(self.decay ** max(0, math.floor(progress.completed(1) - self.constant + 1)))
+    def __call__(self, position: Position) -> float:
+        return float(self.decay ** max(0, math.floor(position.completed(1) - self.constant + 1)))
 
 
 @final
@@ -142,7 +142,7 @@ class Plateau(LrSchedule):
     """factor^k after k plateaus: a plateau is more than `patience` evaluations in a row whose loss on the validation split did
     not fall, `cooldown` evaluations behind the last one not counted. Never below `minimum`.
 
-    torch's ReduceLROnPlateau with its rules (`Stall` has them), without its `eps`, and with its defaults but for a patience of 2:
+    torch's ReduceLROnPlateau with its rules (see `Patience`), without its `eps`, and with its defaults but for a patience of 2:
     here an evaluation is mostly an epoch. What a run sees decides, so runs whose sizes differ have learning rates that differ.
     """
 
@@ -154,7 +154,7 @@ class Plateau(LrSchedule):
     minimum: float = 0.0  # of the factor on the learning rate
     reached: float = field(default=1.0, init=False)
     cooling: int = field(default=0, init=False)  # evaluations that do not count yet
-    stall: Stall = field(init=False)
+    stall: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         positive("factor", self.factor)
@@ -163,7 +163,7 @@ class Plateau(LrSchedule):
                 f"factor={self.factor}, minimum={self.minimum}: a factor below 1, a minimum from 0 to 1 are expected"
             )
         whole_number("cooldown", self.cooldown, least=0)
-        self.stall = Stall(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
+        self.stall = Patience(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
 
     def observe(self, seen: Observation) -> None:
         if seen.validation_loss is None:
@@ -173,5 +173,5 @@ class Plateau(LrSchedule):
         else:
             self.cooling = max(0, self.cooling - 1)
 
-    def __call__(self, progress: Progress) -> float:
+    def __call__(self, position: Position) -> float:
         return self.reached

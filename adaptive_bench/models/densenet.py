@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torchvision
 from torch import nn
 
-from adaptive_bench.models.dropout import share
 from adaptive_bench.models.norm import check_norm, norm_layer
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
+from adaptive_bench.validation import probability
 
 
 def densenet121(
@@ -19,7 +19,7 @@ def densenet121(
     Source: Huang et al. 2017, arXiv 1608.06993.
     """
     check_norm(norm)
-    share("dropout", dropout)
+    probability("dropout", dropout)
     # nothing smaller than the down-sampling: its poolings have no padding, and a single pixel is not theirs to halve
     channels = stem_channels(stem, inputs, cifar=8, imagenet=32)
     model: nn.Module = torchvision.models.densenet121(num_classes=outputs, drop_rate=dropout)

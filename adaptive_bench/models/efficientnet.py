@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torchvision
 from torch import nn
 
-from adaptive_bench.models.dropout import share
 from adaptive_bench.models.norm import norm_factory
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
+from adaptive_bench.validation import probability
 
 
 def efficientnet_b0(
@@ -25,8 +25,8 @@ def efficientnet_b0(
     share of rows that skip a residual block, which grows from 0 at the first block towards this at the last.
     Source: Tan and Le 2019, arXiv 1905.11946; stochastic depth: Huang et al. 2016, arXiv 1603.09382.
     """
-    share("dropout", dropout)
-    share("stochastic_depth", stochastic_depth)
+    probability("dropout", dropout)
+    probability("stochastic_depth", stochastic_depth)
     channels = stem_channels(stem, inputs, cifar=8, imagenet=16)
     model: nn.Module = torchvision.models.efficientnet_b0(
         num_classes=outputs, norm_layer=norm_factory(norm), dropout=dropout, stochastic_depth_prob=stochastic_depth

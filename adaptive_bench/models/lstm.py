@@ -5,9 +5,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import token_ids
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import probability, whole_number
 
 State = tuple[Tensor, Tensor]  # h and c, each (layers, rows, hidden)
 
@@ -50,7 +49,7 @@ def lstm(
     token_ids(inputs)
     for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
         whole_number(name, size)
-    share("dropout", dropout)
+    probability("dropout", dropout)
     if not init > 0:
         raise ValueError(f"init={init}: a bound above 0 is expected")
     if tied and embedding != hidden:

@@ -6,10 +6,9 @@ from functools import partial
 import torchvision
 from torch import nn
 
-from adaptive_bench.models.dropout import share
 from adaptive_bench.models.norm import norm_factory
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import positive, probability
 
 
 def mobilenet_v3_small(
@@ -75,7 +74,7 @@ def _of_torchvision(
     dropout: float,
     batch_norm_momentum: float,
 ) -> nn.Module:
-    share("dropout", dropout)
+    probability("dropout", dropout)
     positive("batch_norm_momentum", batch_norm_momentum)
     if batch_norm_momentum > 1:
         raise ValueError(f"batch_norm_momentum={batch_norm_momentum}: the newest batch's weight is expected, at most 1")

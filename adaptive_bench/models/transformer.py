@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import token_ids
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import probability, whole_number
 
 State = tuple[()]
 
@@ -110,7 +109,7 @@ def transformer(
         whole_number(name, size)
     if width % heads:
         raise ValueError(f"heads={heads}: width={width} does not split into so many heads; take a divisor of it")
-    share("dropout", dropout)
+    probability("dropout", dropout)
     if not init > 0:
         raise ValueError(f"init={init}: a standard deviation above 0 is expected")
     model = LanguageTransformer(vocabulary=outputs, width=width, heads=heads, layers=layers, dropout=dropout, tied=tied)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from adaptive_bench.models.dropout import share
 from adaptive_bench.models.inputs import image_channels, written
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import probability, whole_number
 
 
 def vit_b16(
@@ -75,7 +74,7 @@ def _vision_transformer(
     if width % heads:
         raise ValueError(f"heads={heads}: width={width} does not split into so many heads; take a divisor of it")
     for name, dropped in (("dropout", dropout), ("attention_dropout", attention_dropout)):
-        share(name, dropped)
+        probability(name, dropped)
     channels = image_channels(inputs)
     side, patch = inputs[1], _patch(inputs, patch)
     model = VisionTransformer(

@@ -9,10 +9,10 @@ from inspect import isabstract
 from typing import TYPE_CHECKING, Any
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import BatchShape, Progress, SizeRange
+from adaptive_bench.sizes import BatchShape, Position, SizeRange
 from adaptive_bench.stats import Observation, Stat
 
-__all__ = ["BatchShape", "Observation", "Progress", "SizeRange", "SizeScheduler", "Stat"]
+__all__ = ["BatchShape", "Observation", "Position", "SizeRange", "SizeScheduler", "Stat"]
 
 for _found in pkgutil.iter_modules(__path__):
     for _name, _value in vars(importlib.import_module(f"{__name__}.{_found.name}")).items():

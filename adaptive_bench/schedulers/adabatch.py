@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler, power
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import positive
 
 
@@ -32,5 +32,5 @@ class AdaBatch(SizeScheduler):
     def only_grows(self) -> bool:
         return True
 
-    def propose(self, progress: Progress) -> float:
-        return self.initial * power(self.factor, progress.completed(self.interval))
+    def propose(self, position: Position) -> float:
+        return self.initial * power(self.factor, position.completed(self.interval))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation
 from adaptive_bench.validation import positive
 
@@ -45,7 +45,7 @@ class AdaDamp(SizeScheduler):
             self.first = seen.loss
         self.loss.add(seen.loss, seen=seen, half_life=self.half_life)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         if self.first is None:
             return self.initial
         at_first, now = self.first - self.optimum, self.loss.value - self.optimum

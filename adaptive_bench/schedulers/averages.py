@@ -23,17 +23,17 @@ class Average(Stateful):
 
     def add(self, value: float, *, seen: Observation, half_life: float | None) -> None:
         """Take in what the step `seen` gave. A half-life of 0 keeps the last value only, None is that of an epoch."""
-        if not (seen.whole and math.isfinite(value)):
+        if not (seen.uncut and math.isfinite(value)):
             return
-        half_life = seen.progress.epoch_samples if half_life is None else half_life
-        elapsed = seen.progress.samples - self.at if self.weight else seen.shape.samples
+        half_life = seen.position.epoch_samples if half_life is None else half_life
+        elapsed = seen.position.samples - self.at if self.weight else seen.shape.samples
         keep = 0.5 ** (elapsed / half_life) if half_life else 0.0
         new = 1 - keep
         self.weight = keep * self.weight + new
         self.total = keep * self.total + new * value
         self.squares = keep * self.squares + new * value * value
         self.weight_squares = keep * keep * self.weight_squares + new * new
-        self.at = seen.progress.samples
+        self.at = seen.position.samples
 
     @property
     def value(self) -> float:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive, whole_number
@@ -13,7 +13,7 @@ from adaptive_bench.validation import positive, whole_number
 
 @dataclass(kw_only=True)
 class SizeScheduler(Stateful, ABC):
-    """A rule for a size (batch size or block size) as a function of progress and of what was observed.
+    """A rule for a size (batch size or block size) as a function of position and of what was observed.
 
     Constructor fields are settings; fields with `init=False` are state, and only `observe` changes them.
     `minimum`, `cooldown` and `growth_cap` are what the method asks for where the range leaves them open; the range and the slot
@@ -47,28 +47,28 @@ class SizeScheduler(Stateful, ABC):
         """Whether the size never falls. At the maximum, nothing is measured for such a scheduler any more."""
         return False
 
-    def measures(self, progress: Progress, samples: int) -> bool:
-        """Whether the step of so many samples that starts at `progress` is to be measured, if there are needs at all.
+    def measures(self, position: Position, samples: int) -> bool:
+        """Whether the step of so many samples that starts at `position` is to be measured, if there are needs at all.
 
         A rule that averages takes one step in every `measure_every` samples. Rules that must see certain steps say which.
         """
-        return due(self.measure_every, progress, samples)
+        return due(self.measure_every, position, samples)
 
     def observe(self, seen: Observation) -> None:
         """Take note of a finished step."""
 
     @abstractmethod
-    def propose(self, progress: Progress) -> float:
-        """The size wished for the step that starts at `progress`, before any rounding or clipping. Changes nothing."""
+    def propose(self, position: Position) -> float:
+        """The size wished for the step that starts at `position`, before any rounding or clipping. Changes nothing."""
 
     def signals(self) -> dict[str, float]:
         """What the trace shows of the rule's reasons, by name; always the same names."""
         return {}
 
 
-def due(every: int, progress: Progress, samples: int) -> bool:
-    """Whether the step of so many samples that starts at `progress` holds a multiple of `every`; 0: always."""
-    return not every or -progress.samples % every < samples
+def due(every: int, position: Position, samples: int) -> bool:
+    """Whether the step of so many samples that starts at `position` holds a multiple of `every`; 0: always."""
+    return not every or -position.samples % every < samples
 
 
 def power(factor: float, exponent: float) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive
 
@@ -47,7 +47,7 @@ class CABS(SizeScheduler):
         if Stat.GRAD_VARIANCE in seen.stats:
             self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=self.half_life)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         variance, loss = self.variance.value, self.loss.value
         if math.isnan(variance) or math.isnan(loss):
             return self.initial

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptive_bench.schedulers.stability import SIGNALS
+from adaptive_bench.schedulers.epoch_signals import SIGNALS
 from adaptive_bench.schema import stable_names
 
 THRESHOLDS = ("confidence", "stability")

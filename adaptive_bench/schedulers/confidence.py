@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.interval_mean import IntervalMean
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive, whole_number
 
@@ -68,7 +68,7 @@ class Confidence(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         if Stat.ENTROPY in seen.stats:
             self.entropies.add(seen.stats[Stat.ENTROPY], seen)
-        if not seen.crossed(seen.progress.epoch_samples if self.every is None else self.every):
+        if not seen.crossed(seen.position.epoch_samples if self.every is None else self.every):
             return
         entropy = self.entropies.close()
         if not math.isnan(entropy):
@@ -88,7 +88,7 @@ class Confidence(SizeScheduler):
     def _smallest(self) -> float:
         return self.initial if self.smallest is None else self.smallest
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import positive
 
 
@@ -47,9 +47,9 @@ class CriticalWarmup(SizeScheduler):
     def only_grows(self) -> bool:
         return True
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         # the tiny allowance makes 1,000 the third power of 10 although floats say 2.9999999999999996
-        powers = math.floor(math.log(self.critical(progress.fraction) / self.initial, self.factor) + 1e-9)
+        powers = math.floor(math.log(self.critical(position.fraction) / self.initial, self.factor) + 1e-9)
         return self.initial * self.factor ** max(0, powers)
 
     def critical(self, fraction: float) -> float:

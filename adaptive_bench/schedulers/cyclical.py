@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler, power
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import positive
 
 
@@ -36,8 +36,8 @@ class Cyclical(SizeScheduler):
         if not math.isfinite(self.increment):
             raise ValueError(f"increment={self.increment}: a finite number of samples is expected")
 
-    def propose(self, progress: Progress) -> float:
-        inside = progress.completed(self.interval) % self.cycle
+    def propose(self, position: Position) -> float:
+        inside = position.completed(self.interval) % self.cycle
         if self.growth == "linear":
             return max(1.0, self.initial + self.increment * inside)
         return max(1.0, self.initial * power(self.factor, inside))

@@ -7,8 +7,8 @@ from typing import Any
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
-from adaptive_bench.schedulers.stability import NEEDS, SIGNALS, Stability
-from adaptive_bench.sizes import Progress
+from adaptive_bench.schedulers.epoch_signals import NEEDS, SIGNALS, EpochSignals
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive
 
@@ -17,7 +17,7 @@ from adaptive_bench.validation import one_of, positive
 class Deba(SizeScheduler):
     """B <- 1.5 B where the stability score is above `up`, 0.8 B where it is below `down`, once an epoch.
 
-    Over the signals m in {variance, norm_variation, loss_variation} of `Stability`, in a window of 15 epochs,
+    Over the signals m in {variance, norm_variation, loss_variation} of `EpochSignals`, in a window of 15 epochs,
 
         share_m = m_t / (m_t + ref_m),  score = 1 - sum_m w_m share_m,
 
@@ -48,7 +48,7 @@ class Deba(SizeScheduler):
     grad_source: str = "last_batch"
     calibration: str | None = None
     architecture: Mapping[str, Any] | None = None
-    stability: Stability = field(init=False)
+    stability: EpochSignals = field(init=False)
     size: float = field(init=False)
     score: float | None = field(default=None, init=False)
     decision: float = field(default=1.0, init=False)  # factor: grow, shrink or 1
@@ -59,7 +59,7 @@ class Deba(SizeScheduler):
         if not 0 <= self.down <= self.up <= 1:
             raise ValueError(f"up={self.up} and down={self.down}: thresholds out of order, 0 <= down <= up <= 1 is expected")
         one_of("variance_sign", self.variance_sign, ("low_variance_grows", "high_variance_grows"))
-        self.stability = Stability(grad_source=self.grad_source, window=self.window)
+        self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
         self.size = float(self.initial)
         self._weights = dict.fromkeys(SIGNALS, 1 / len(SIGNALS))
         self._levels: Mapping[str, float] = {}
@@ -73,12 +73,12 @@ class Deba(SizeScheduler):
     def needs(self) -> frozenset[Stat]:
         return NEEDS[self.grad_source]
 
-    def measures(self, progress: Progress, samples: int) -> bool:
-        return self.stability.measures(progress, samples)
+    def measures(self, position: Position, samples: int) -> bool:
+        return self.stability.measures(position, samples)
 
     def observe(self, seen: Observation) -> None:
         self.stability.observe(seen)
-        if not seen.crossed(seen.progress.epoch_samples):
+        if not seen.crossed(seen.position.epoch_samples):
             return
         score = 1 - sum(weight * self._share(name) for name, weight in self._weights.items())
         self.score = score if math.isfinite(score) else None
@@ -92,7 +92,7 @@ class Deba(SizeScheduler):
         share = value / (value + level) if value + level else 0.5  # both 0: at its level
         return 1 - share if name == "variance" and self.variance_sign == "high_variance_grows" else share
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

@@ -9,8 +9,8 @@ from typing import Any
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.calibration import read_calibration
 from adaptive_bench.schedulers.deba import check_factors
-from adaptive_bench.schedulers.stability import NEEDS, Stability, confidence, remember, third_quartile
-from adaptive_bench.sizes import Progress
+from adaptive_bench.schedulers.epoch_signals import NEEDS, EpochSignals, confidence, remember, third_quartile
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive
 
@@ -19,7 +19,7 @@ from adaptive_bench.validation import positive
 class DebaFlags(SizeScheduler):
     """Once an epoch, B <- 1.5 B where gradient norm, loss and variance are steady, 0.8 B where they are not.
 
-    On the signals of `Stability`: stable_grad = norm_variation < theta_stab, stable_loss = loss_variation < theta_stab and
+    On the signals of `EpochSignals`: stable_grad = norm_variation < theta_stab, stable_loss = loss_variation < theta_stab and
     c_t = variance / (median of the variance over the window of 15 epochs). With both stable and c_t <= theta_conf the
     size grows; with neither, or with only one and c_t > theta_conf, it shrinks; else it holds. `cooldown` epochs lie
     between two changes; the method's bounds, 16 to 2048, are `batch_size.minimum` and `batch_size.maximum`.
@@ -43,7 +43,7 @@ class DebaFlags(SizeScheduler):
     grad_source: str = "last_batch"
     calibration: str | None = None
     architecture: Mapping[str, Any] | None = None
-    stability: Stability = field(init=False)
+    stability: EpochSignals = field(init=False)
     size: float = field(init=False)
     ratios: list[float] = field(default_factory=list, init=False)  # c of the window
     changes: list[float] = field(default_factory=list, init=False)  # max(norm_variation, loss_variation) of the window
@@ -54,7 +54,7 @@ class DebaFlags(SizeScheduler):
         super().__post_init__()
         check_factors(grow=self.grow, shrink=self.shrink)
         self._thresholds: dict[str, float] = {}
-        self.stability = Stability(grad_source=self.grad_source, window=self.window)
+        self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
         self.size = float(self.initial)
         if self.calibration is not None:
             known = read_calibration(self.calibration, architecture=self.architecture, grad_source=self.grad_source)
@@ -68,12 +68,12 @@ class DebaFlags(SizeScheduler):
     def needs(self) -> frozenset[Stat]:
         return NEEDS[self.grad_source]
 
-    def measures(self, progress: Progress, samples: int) -> bool:
-        return self.stability.measures(progress, samples)
+    def measures(self, position: Position, samples: int) -> bool:
+        return self.stability.measures(position, samples)
 
     def observe(self, seen: Observation) -> None:
         self.stability.observe(seen)
-        if not seen.crossed(seen.progress.epoch_samples):
+        if not seen.crossed(seen.position.epoch_samples):
             return
         self.latest, self.decision = {}, 1.0
         if self.stability.complete:
@@ -98,7 +98,7 @@ class DebaFlags(SizeScheduler):
         remember(self.ratios, ratio, window=self.window - 1)  # the latest is no part of what it is held against
         remember(self.changes, max(signals["norm_variation"], signals["loss_variation"]), window=self.window - 1)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

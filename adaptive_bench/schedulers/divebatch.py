@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive, whole_number
 
@@ -62,26 +62,26 @@ class DiveBatch(SizeScheduler):
 
     @property
     def needs(self) -> frozenset[Stat]:
-        return NOISE if self.variant == "moments" else frozenset({Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM})
+        return NOISE if self.variant == "moments" else frozenset({Stat.MEAN_SAMPLE_SQ_NORM, Stat.EPOCH_GRAD_SQ_NORM})
 
     def only_grows(self) -> bool:
         return self.monotone
 
-    def measures(self, progress: Progress, samples: int) -> bool:
+    def measures(self, position: Position, samples: int) -> bool:
         if self.variant == "moments":
-            return super().measures(progress, samples)
-        return (progress.samples // progress.epoch_samples + 1) % resize_interval(progress, self.interval) == 0
+            return super().measures(position, samples)
+        return (position.samples // position.epoch_samples + 1) % resize_interval(position, self.interval) == 0
 
     def observe(self, seen: Observation) -> None:
-        epoch_samples = seen.progress.epoch_samples
+        epoch_samples = seen.position.epoch_samples
         self.rows += seen.shape.batch
         self.samples += seen.shape.samples
         if self.variant == "moments":
             self.noise.add(seen, half_life=self.half_life)
         elif seen.stats:
-            self.sum_of_sq_norms += seen.shape.batch * seen.stats[Stat.SAMPLE_SQ_NORMS]
+            self.sum_of_sq_norms += seen.shape.batch * seen.stats[Stat.MEAN_SAMPLE_SQ_NORM]
             self.sq_norm_of_sum = seen.stats[Stat.EPOCH_GRAD_SQ_NORM]
-        if seen.crossed(resize_interval(seen.progress, self.interval) * epoch_samples) and self._known():
+        if seen.crossed(resize_interval(seen.position, self.interval) * epoch_samples) and self._known():
             rows = self.rows * epoch_samples / self.samples  # n: of images exactly the samples of an epoch
             self.diversity = self._diversity(rows)
             self.size = resized(self.size, self.delta * rows * self.diversity, monotone=self.monotone)
@@ -97,7 +97,7 @@ class DiveBatch(SizeScheduler):
         usable = 0 < self.sq_norm_of_sum < math.inf and self.sum_of_sq_norms < math.inf
         return self.sum_of_sq_norms / self.sq_norm_of_sum if usable else math.inf
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:
@@ -111,9 +111,9 @@ def check(delta: float, interval: int | None) -> None:
         whole_number("interval", interval)
 
 
-def resize_interval(progress: Progress, interval: int | None) -> int:
+def resize_interval(position: Position, interval: int | None) -> int:
     """Epochs between resizes."""
-    return max(1, round(progress.epochs / 10)) if interval is None else interval
+    return max(1, round(position.epochs / 10)) if interval is None else interval
 
 
 def resized(size: float, wish: float, *, monotone: bool) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, resize_interval, resized
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 
 
@@ -40,17 +40,17 @@ class DiveBatchOracle(SizeScheduler):
     def only_grows(self) -> bool:
         return self.monotone
 
-    def measures(self, progress: Progress, samples: int) -> bool:
-        interval = resize_interval(progress, self.interval) * progress.epoch_samples
-        end = progress.samples + samples
-        return end // interval > progress.samples // interval and end < progress.budget  # nothing follows the last step
+    def measures(self, position: Position, samples: int) -> bool:
+        interval = resize_interval(position, self.interval) * position.epoch_samples
+        end = position.samples + samples
+        return end // interval > position.samples // interval and end < position.budget  # nothing follows the last step
 
     def observe(self, seen: Observation) -> None:
         if Stat.DIVERSITY_BOUND in seen.stats:
             self.bound = seen.stats[Stat.DIVERSITY_BOUND]
             self.size = resized(self.size, self.delta * self.bound, monotone=self.monotone)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

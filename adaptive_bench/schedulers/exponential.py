@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler, power
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import positive
 
 
@@ -29,5 +29,5 @@ class Exponential(SizeScheduler):
     def only_grows(self) -> bool:
         return self.factor >= 1
 
-    def propose(self, progress: Progress) -> float:
-        return max(1.0, self.initial * power(self.factor, progress.completed(self.interval)))
+    def propose(self, position: Position) -> float:
+        return max(1.0, self.initial * power(self.factor, position.completed(self.interval)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 
 
 @dataclass(kw_only=True)
@@ -16,5 +16,5 @@ class Fixed(SizeScheduler):
     def only_grows(self) -> bool:
         return True
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.initial

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale, half_life_in_samples
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive
 
@@ -82,7 +82,7 @@ class GradientNoiseScale(SizeScheduler):
             self.size = max(wish, float(seen.granted)) if self.monotone else wish
 
     def _add_ratio(self, seen: Observation) -> None:
-        if not (seen.whole and math.isfinite(seen.stats[Stat.MICROBATCH_RATIO])):
+        if not (seen.uncut and math.isfinite(seen.stats[Stat.MICROBATCH_RATIO])):
             return
         if (seen.granted, seen.stats[Stat.MICROBATCHES]) != (self.at_size, self.microbatches):
             self.at_size, self.microbatches, self.ratio = seen.granted, seen.stats[Stat.MICROBATCHES], Average()
@@ -95,7 +95,7 @@ class GradientNoiseScale(SizeScheduler):
             return self.noise.value
         return noise_scale_of_sheet(self.ratio.value, batch=self.at_size, microbatches=self.microbatches)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

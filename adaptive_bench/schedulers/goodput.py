@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive, whole_number
 
@@ -62,11 +62,11 @@ class Goodput(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         self._time(seen)
         self.noise.add(seen, half_life=self.half_life)
-        if seen.crossed(seen.progress.epoch_samples) and self.times and self.noise.trusted(self.max_relative_error):
+        if seen.crossed(seen.position.epoch_samples) and self.times and self.noise.trusted(self.max_relative_error):
             self._decide(seen.granted)
 
     def _time(self, seen: Observation) -> None:
-        if not (seen.seconds > 0 and seen.whole):
+        if not (seen.seconds > 0 and seen.uncut):
             return
         if seen.shape.block != self.block:
             self.block, self.times = seen.shape.block, {}
@@ -109,7 +109,7 @@ class Goodput(SizeScheduler):
             return 0.0, sum(c * r * t for r, c, t in known) / sum(c * r * r for r, c, _ in known)
         return mean_time - per_sample * mean_rows, per_sample
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from adaptive_bench.schedulers.averages import Average, half_life_in_samples
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.norm_test import whole
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive
 
@@ -70,7 +70,7 @@ class InnerProductTest(SizeScheduler):
         along = _quotient(self.inner.value, self.sq_norm.value)
         return _quotient(max(0.0, self.variance.value - along), self.nu**2 * self.sq_norm.value)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

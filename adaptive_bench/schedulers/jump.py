@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.trajectory import read_trajectory
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import one_of
 
 
@@ -37,5 +37,5 @@ class Jump(SizeScheduler):
     def only_grows(self) -> bool:
         return True
 
-    def propose(self, progress: Progress) -> float:
-        return self._first if self._path.position(progress) < self._start else self._largest
+    def propose(self, position: Position) -> float:
+        return self._first if self._path.sample_at(position) < self._start else self._largest

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import positive
 
 
@@ -31,5 +31,5 @@ class Linear(SizeScheduler):
     def only_grows(self) -> bool:
         return self.increment >= 0
 
-    def propose(self, progress: Progress) -> float:
-        return max(1.0, self.initial + self.increment * progress.completed(self.interval))
+    def propose(self, position: Position) -> float:
+        return max(1.0, self.initial + self.increment * position.completed(self.interval))

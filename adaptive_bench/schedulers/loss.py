@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import SizeScheduler, power
 from adaptive_bench.schedulers.interval_mean import IntervalMean
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation
 from adaptive_bench.validation import one_of, positive, whole_number
 
@@ -70,7 +70,7 @@ class LossBased(SizeScheduler):
 
     def observe(self, seen: Observation) -> None:
         self.losses.add(seen.loss, seen)
-        if not seen.crossed(seen.progress.epoch_samples if self.every is None else self.every):
+        if not seen.crossed(seen.position.epoch_samples if self.every is None else self.every):
             return
         loss = self.losses.close()
         if math.isnan(loss):
@@ -100,7 +100,7 @@ class LossBased(SizeScheduler):
         change = 1 - self.rate * delta if self.change == "linear" else power(math.e, -self.rate * delta)
         return min(max(change, self.shrink), self.grow)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

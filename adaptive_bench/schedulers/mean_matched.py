@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.trajectory import Altered, Trajectory
+from adaptive_bench.schedulers.trajectory import Control, Trajectory
 from adaptive_bench.validation import one_of
 
 
 @dataclass(kw_only=True)
-class MeanMatched(Altered):
+class MeanMatched(Control):
     """B = the mean size of a run, the whole run: of a recorded one, or of a schedule.
 
     `match=updates`: the mean over its updates, samples / updates, which spends the budget in as many of them as that

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import Average, half_life_in_samples
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive
 
@@ -62,7 +62,7 @@ class NormTest(SizeScheduler):
         bound = self.eta**2 * self.sq_norm.value
         return self.variance.value / bound if bound > 0 else math.inf if bound <= 0 else math.nan
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

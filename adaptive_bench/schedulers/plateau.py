@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.schedulers.stall import Stall
-from adaptive_bench.sizes import Progress
+from adaptive_bench.schedulers.patience import Patience
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation
 
 
@@ -13,7 +13,7 @@ from adaptive_bench.stats import Observation
 class Plateau(SizeScheduler):
     """B <- B * factor once more than `patience` evaluations in a row brought no improvement of the validation metric.
 
-    The semantics are those of torch's ReduceLROnPlateau, with growth for decay (`Stall` has them); the metric is turned so that
+    The semantics are those of torch's ReduceLROnPlateau, with growth for decay (see `Patience`); the metric is turned so that
     higher is better (a loss or a perplexity is negative here). `cooldown` and `growth_cap` are 0 and none, as in torch.
 
     Patience counts evaluations, so the run's evaluation interval is a part of this rule.
@@ -26,14 +26,14 @@ class Plateau(SizeScheduler):
     threshold: float = 1e-4  # of the best metric, or in its unit
     threshold_mode: str = "relative"
     size: float = field(init=False)
-    stall: Stall = field(init=False)
+    stall: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 < self.factor < math.inf:
             raise ValueError(f"factor={self.factor}: a finite factor above 1 is expected")
         self.size = float(self.initial)
-        self.stall = Stall(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
+        self.stall = Patience(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
 
     def only_grows(self) -> bool:
         return True
@@ -43,7 +43,7 @@ class Plateau(SizeScheduler):
             # never less than it asked for already: a growth that met a cooldown still stands
             self.size = max(self.size, seen.granted * self.factor)
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import whole_number
 
 
@@ -40,12 +40,12 @@ class RandomBptt(SizeScheduler):
             raise ValueError(f"sd={self.sd}: a finite standard deviation from 0 up is expected")
         whole_number("seed", self.seed, least=0)
 
-    def propose(self, progress: Progress) -> float:
-        if progress.samples == 0:
+    def propose(self, position: Position) -> float:
+        if position.samples == 0:
             return self.initial
         # of all that `random` offers, only random() promises the same numbers under every Python; a text as seed is hashed,
         # so that neighbouring positions and seeds have nothing in common
-        draws = random.Random(f"{self.seed} {progress.samples}")
+        draws = random.Random(f"{self.seed} {position.samples}")
         base = self.initial if draws.random() < self.probability else self.initial / 2
         radius = math.sqrt(-2 * math.log(1 - draws.random()))  # Box and Muller: standard normal times a cosine
         return max(self.minimum, int(base + self.sd * radius * math.cos(2 * math.pi * draws.random())))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.trajectory import read_trajectory
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 
 
 @dataclass(kw_only=True)
@@ -28,5 +28,5 @@ class Replay(SizeScheduler):
         super().__post_init__()
         self._path = read_trajectory(self.trace, results=self.results, column=self.column)
 
-    def propose(self, progress: Progress) -> float:
-        return self._path.at(progress)
+    def propose(self, position: Position) -> float:
+        return self._path.at(position)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.trajectory import Altered, Trajectory
+from adaptive_bench.schedulers.trajectory import Control, Trajectory
 
 
 @dataclass(kw_only=True)
-class Reversed(Altered):
+class Reversed(Control):
     """B = the sizes of a run from the last to the first: a recorded run's steps, or a schedule's hundredths of the budget.
 
     Sizes, updates and samples are that run's; what grew now shrinks. A last step that the budget cut stays last.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.smith import Decay, Schedule, check_schedule
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation
 
 
@@ -12,7 +12,7 @@ from adaptive_bench.stats import Observation
 class Seesaw(SizeScheduler):
     """B = initial / s: where the schedule s would multiply the learning rate by a, it gets sqrt(a) and the size 1 / a.
 
-    `schedule` is the run's own learning-rate schedule, a factor as a function of the progress; it has to decay, or the size
+    `schedule` is the run's own learning-rate schedule, a factor as a function of the position; it has to decay, or the size
     stays. The size is that of `smith`; the method's other half is `lr_rule=seesaw`: base * sqrt(B / initial) * s, which is
     base * sqrt(s) while the size grows and decays as s once the size is at its maximum. lr / sqrt(B) = base * s / sqrt(initial),
     whatever size was granted. For s that halves, the learning rate falls by sqrt(2) as the size doubles.
@@ -34,5 +34,5 @@ class Seesaw(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         self.decay.observe(self.schedule, seen)
 
-    def propose(self, progress: Progress) -> float:
-        return self.initial * self.decay.inverse(self.schedule(progress))
+    def propose(self, position: Position) -> float:
+        return self.initial * self.decay.inverse(self.schedule(position))

@@ -3,12 +3,12 @@
 import random
 from dataclasses import dataclass
 
-from adaptive_bench.schedulers.trajectory import Altered, Trajectory
+from adaptive_bench.schedulers.trajectory import Control, Trajectory
 from adaptive_bench.validation import whole_number
 
 
 @dataclass(kw_only=True)
-class Shuffled(Altered):
+class Shuffled(Control):
     """B = the sizes of a run in an order drawn with `seed`: a recorded run's steps, or a schedule's hundredths of the budget.
 
     Every one is served once, so sizes, updates and samples are the same and only when they come differs. A

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import whole_number
 
@@ -41,7 +41,7 @@ class SimiGrad(SizeScheduler):
         self.size = float(self.initial)
 
     def observe(self, seen: Observation) -> None:
-        if not seen.whole or not math.isfinite(seen.stats.get(Stat.HALVES_COSINE, math.nan)):
+        if not seen.uncut or not math.isfinite(seen.stats.get(Stat.HALVES_COSINE, math.nan)):
             return
         self.cosines = [*self.cosines, seen.stats[Stat.HALVES_COSINE]][-self.smoothing :]
         current = seen.granted
@@ -54,7 +54,7 @@ class SimiGrad(SizeScheduler):
     def similarity(self) -> float:
         return sum(self.cosines) / len(self.cosines) if self.cosines else math.nan
 
-    def propose(self, progress: Progress) -> float:
+    def propose(self, position: Position) -> float:
         return self.size
 
     def signals(self) -> dict[str, float]:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation
 
-Schedule = Callable[[Progress], float]
+Schedule = Callable[[Position], float]
 
 
 @dataclass(kw_only=True)
@@ -20,7 +20,7 @@ class Decay(Stateful):
 
     def observe(self, schedule: Schedule, seen: Observation) -> None:
         """Take note of the factor that the step `seen` was taken with."""
-        start = Progress(seen.progress.samples - seen.shape.samples, seen.progress.budget, seen.progress.epoch_samples)
+        start = Position(seen.position.samples - seen.shape.samples, seen.position.budget, seen.position.epoch_samples)
         self.peak = max(self.peak, schedule(start))
 
     def inverse(self, factor: float) -> float:
@@ -31,21 +31,21 @@ class Decay(Stateful):
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """Raises ValueError for what is no function of the progress alone."""
+    """Raises ValueError for what is no function of the position alone."""
     if isinstance(schedule, Stateful) and schedule.state_dict():
         raise ValueError(
             f"schedule={type(schedule).__name__}: it depends on what the run observes, so the size cannot take its place; "
-            "take lr_schedule=cosine, multistep or another function of the progress"
+            "take lr_schedule=cosine, multistep or another function of the position"
         )
     if not callable(schedule):
-        raise ValueError(f"schedule={schedule!r}: a function of the progress is expected, as in lr_schedules")
+        raise ValueError(f"schedule={schedule!r}: a function of the position is expected, as in lr_schedules")
 
 
 @dataclass(kw_only=True)
 class Smith(SizeScheduler):
     """B = initial / s: where the schedule s would multiply the learning rate by gamma, the size is divided by gamma instead.
 
-    `schedule` is the run's own learning-rate schedule, a factor as a function of the progress; it has to decay, or the size
+    `schedule` is the run's own learning-rate schedule, a factor as a function of the position; it has to decay, or the size
     stays. With `lr_rule=smith` the learning rate is base * (B / initial) * s: constant while the size grows, and decaying as
     scheduled once the size is at its maximum. lr / B = base * s / initial, whatever size was granted: the path that the
     schedule would take at the fixed size, and with it the noise scale lr * n / B of the updates. Plain and momentum SGD,
@@ -67,5 +67,5 @@ class Smith(SizeScheduler):
     def observe(self, seen: Observation) -> None:
         self.decay.observe(self.schedule, seen)
 
-    def propose(self, progress: Progress) -> float:
-        return self.initial * self.decay.inverse(self.schedule(progress))
+    def propose(self, position: Position) -> float:
+        return self.initial * self.decay.inverse(self.schedule(position))

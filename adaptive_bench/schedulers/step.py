@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import positive
 
 
@@ -38,6 +38,6 @@ class Step(SizeScheduler):
         path = [self.initial, *self.sizes]
         return all(later >= earlier for earlier, later in pairwise(path))
 
-    def propose(self, progress: Progress) -> float:
-        passed = bisect_right(self.milestones, progress.epoch + 1e-9)  # allowance as in Progress.completed
+    def propose(self, position: Position) -> float:
+        passed = bisect_right(self.milestones, position.epoch + 1e-9)  # allowance as in Position.completed
         return self.sizes[passed - 1] if passed else self.initial

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.validation import one_of
 
 SHARES = 100  # equal ones of the budget, at whose starts a schedule is asked for its size
@@ -45,13 +45,13 @@ class Trajectory:
         """Samples of the whole run."""
         return self.starts[-1] + self.samples[-1]
 
-    def position(self, progress: Progress) -> int:
+    def sample_at(self, position: Position) -> int:
         """The trajectory's sample at the same share of the budget. In integers: at equal budgets it is the run's own."""
-        return progress.samples * self.total // progress.budget
+        return position.samples * self.total // position.budget
 
-    def at(self, progress: Progress) -> float:
+    def at(self, position: Position) -> float:
         """The size of the piece that covers the same share of the budget."""
-        return self.sizes[bisect_right(self.starts, self.position(progress)) - 1]
+        return self.sizes[bisect_right(self.starts, self.sample_at(position)) - 1]
 
     def whole(self) -> int:
         """How many pieces there are that the budget did not cut."""
@@ -73,7 +73,7 @@ class Trajectory:
 
 
 @dataclass(kw_only=True)
-class Altered(SizeScheduler):
+class Control(SizeScheduler):
     """The trajectory of a finished run, or of a rule that sees nothing but the clock, after an alteration.
 
     How many samples the budget has is known at the first step; the trajectory of a schedule is made then.
@@ -104,20 +104,20 @@ class Altered(SizeScheduler):
     def altered(self, path: Trajectory) -> Trajectory:
         """What becomes of the trajectory."""
 
-    def propose(self, progress: Progress) -> float:
-        run = progress.budget, progress.epoch_samples
+    def propose(self, position: Position) -> float:
+        run = position.budget, position.epoch_samples
         if run not in self._altered:
-            path = self._recorded if self.schedule is None else planned_trajectory(self.schedule, progress)
+            path = self._recorded if self.schedule is None else planned_trajectory(self.schedule, position)
             self._altered[run] = self.altered(path)
-        return self._altered[run].at(progress)
+        return self._altered[run].at(position)
 
 
-def planned_trajectory(schedule: SizeScheduler, progress: Progress) -> Trajectory:
+def planned_trajectory(schedule: SizeScheduler, position: Position) -> Trajectory:
     """What a rule of the clock wishes for over a run of this budget, at the starts of its shares."""
-    budget, epoch = progress.budget, progress.epoch_samples
+    budget, epoch = position.budget, position.epoch_samples
     # the first sample of each share: one rounded down would still be in the share before
     starts = [-(-share * budget // SHARES) for share in range(SHARES)]
-    wishes = [schedule.propose(Progress(start, budget, epoch)) for start in starts]
+    wishes = [schedule.propose(Position(start, budget, epoch)) for start in starts]
     sizes = [min(wish, sys.float_info.max) for wish in wishes]  # with an infinite one there would be no mean
     return Trajectory.pieces(sizes, [1] * SHARES, [1 / size for size in sizes], cut=False)
 

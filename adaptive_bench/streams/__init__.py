@@ -1,9 +1,9 @@
 """Where batches come from."""
 
 from adaptive_bench.streams.base import Batch, Place, Stream
-from adaptive_bench.streams.columns import ColumnStream
 from adaptive_bench.streams.images import Augmentation, ImageStream
 from adaptive_bench.streams.permuted import PermutedStream
+from adaptive_bench.streams.text import ColumnStream
 from adaptive_bench.streams.vectors import VectorStream
 
 __all__ = ["Augmentation", "Batch", "ColumnStream", "ImageStream", "PermutedStream", "Place", "Stream", "VectorStream"]

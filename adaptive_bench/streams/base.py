@@ -17,7 +17,7 @@ class Place:
     position: int  # samples of the epoch that came before the batch
     samples: int  # of the whole batch, as are the rows
     rows: int
-    restarts: bool  # whether the rows begin anywhere anew, so that no state may be carried into them
+    resets_state: bool  # whether the rows begin anywhere anew, so that no state may be carried into them
     first: int = 0  # which of the whole batch's rows is the first one here
 
 

@@ -71,7 +71,7 @@ class Curriculum:
         """Raises ValueError for a task whose samples cannot be scored."""
         _scorable(task)
 
-    def arrange(self, model: nn.Module, task: Task, *, seed: int, cache: Path) -> float:
+    def order_samples(self, model: nn.Module, task: Task, *, seed: int, cache: Path) -> float:
         """Put the task's training samples in order. Returns the seconds that scoring took, whichever run spent them: a run that
         finds the scores in the cache is charged the same as the one that made them.
         """

@@ -9,7 +9,7 @@ from torch import nn
 
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.estimators.base import GradientEstimator, Measurement
-from adaptive_bench.execution.snapshot import Replay
+from adaptive_bench.execution.snapshot import Snapshot
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
@@ -48,7 +48,7 @@ def diversity_bound(
     with _aside(model, task, estimator):
         task.train.restart_epoch()
         estimator.start_epoch()
-        needs = frozenset({Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM})
+        needs = frozenset({Stat.MEAN_SAMPLE_SQ_NORM, Stat.EPOCH_GRAD_SQ_NORM})
         left, rows, sum_of_sq_norms, sq_norm_of_sum = task.train.epoch_samples, 0, 0.0, 0.0
         while left:
             batch = task.train.take(shape.within(left))
@@ -56,7 +56,7 @@ def diversity_bound(
             left -= batch.shape.samples
             if stats:
                 rows += len(batch)
-                sum_of_sq_norms += len(batch) * stats[Stat.SAMPLE_SQ_NORMS]
+                sum_of_sq_norms += len(batch) * stats[Stat.MEAN_SAMPLE_SQ_NORM]
                 sq_norm_of_sum = stats[Stat.EPOCH_GRAD_SQ_NORM]
     return rows * sum_of_sq_norms / sq_norm_of_sum if sq_norm_of_sum > 0 else float("inf")
 
@@ -67,7 +67,7 @@ def _aside(model: nn.Module, task: Task, estimator: GradientEstimator) -> Iterat
 
     Its buffers, stream, task, estimator and random numbers are as they were.
     """
-    before = Replay(model)
+    before = Snapshot(model)
     kept = [(part, copy.deepcopy(part.state_dict())) for part in (task.train, task, estimator)]
     yield
     before.restore()

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Progress, SizeRange
+from adaptive_bench.sizes import Position, SizeRange
 from adaptive_bench.stats import Observation, Stat
 
 
 @dataclass(kw_only=True)
-class Slot:
+class SizeController:
     """`cooldown` and `growth_cap` of the range go before what the scheduler asks for."""
 
     scheduler: SizeScheduler
@@ -25,46 +25,46 @@ class Slot:
         if self.sizes.growth_cap is None:
             self.sizes = replace(self.sizes, growth_cap=self.scheduler.growth_cap)
 
-    def advance(self, progress: Progress) -> tuple[int, float]:
-        """Set the size for the step that starts at `progress`; returns it and what the scheduler wished for."""
-        wish = self.scheduler.propose(progress)
-        size = self.peek(progress)
+    def advance(self, position: Position) -> tuple[int, float]:
+        """Set the size for the step that starts at `position`; returns it and what the scheduler wished for."""
+        wish = self.scheduler.propose(position)
+        size = self.peek(position)
         if self.first is None:
             self.first = size
         if size != self.size:
-            self.size, self.changed = size, progress.samples
+            self.size, self.changed = size, position.samples
         return size, wish
 
-    def peek(self, progress: Progress) -> int:
+    def peek(self, position: Position) -> int:
         """The size that `advance` would set."""
-        if self.size is not None and self.cooling(progress) > 0:
+        if self.size is not None and self.cooling(position) > 0:
             return self.size
-        return self.sizes.grant(self.scheduler.propose(progress), self.size)
+        return self.sizes.grant(self.scheduler.propose(position), self.size)
 
-    def cooling(self, progress: Progress) -> float:
+    def cooling(self, position: Position) -> float:
         """Epochs until the size may change again."""
         # a whole number of samples: in floats, five tenths of an epoch can end a step late
-        wait = math.ceil((self.sizes.cooldown or 0) * progress.epoch_samples - 1e-6)
-        return max(0.0, (self.changed + wait - progress.samples) / progress.epoch_samples)
+        wait = math.ceil((self.sizes.cooldown or 0) * position.epoch_samples - 1e-6)
+        return max(0.0, (self.changed + wait - position.samples) / position.epoch_samples)
 
     @property
     def growth(self) -> float:
         """Size over first size; 1 before the first step."""
         return self.size / self.first if self.size and self.first else 1.0
 
-    def needs(self, progress: Progress, samples: int) -> frozenset[Stat]:
-        """The statistics that the scheduler will look at behind the step of so many samples that starts at `progress`."""
+    def needs(self, position: Position, samples: int) -> frozenset[Stat]:
+        """The statistics that the scheduler will look at behind the step of so many samples that starts at `position`."""
         if self.scheduler.only_grows() and self.size == self.sizes.largest:
             return frozenset()  # it has arrived: nothing it could see would change the size
-        return self.scheduler.needs if self.scheduler.measures(progress, samples) else frozenset()
+        return self.scheduler.needs if self.scheduler.measures(position, samples) else frozenset()
 
     def observe(self, seen: Observation) -> None:
         self.scheduler.observe(replace(seen, size=self.size))
 
-    def signals(self, progress: Progress) -> dict[str, float]:
-        """The scheduler's reasons for the size of the step that starts at `progress`, and the epochs it still has to wait."""
+    def signals(self, position: Position) -> dict[str, float]:
+        """The scheduler's reasons for the size of the step that starts at `position`, and the epochs it still has to wait."""
         shown = self.scheduler.signals()
-        return shown | {"cooling": self.cooling(progress)} if shown or self.sizes.cooldown else shown
+        return shown | {"cooling": self.cooling(position)} if shown or self.sizes.cooldown else shown
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": self.first, "size": self.size, "changed": self.changed, "scheduler": self.scheduler.state_dict()}

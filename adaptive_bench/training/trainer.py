@@ -13,18 +13,18 @@ from torch import nn
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.estimators.base import GradientEstimator, Measurement
 from adaptive_bench.execution.clock import Clock
-from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import random_state, restore_random_state
 from adaptive_bench.loggers.base import Logger, Row
-from adaptive_bench.sizes import BatchShape, Progress
+from adaptive_bench.sizes import BatchShape, Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.training import probes
 from adaptive_bench.training.checkpoint import load, pack, save, unpack
-from adaptive_bench.training.size_controller import Slot
-from adaptive_bench.training.update import Descent
+from adaptive_bench.training.size_controller import SizeController
+from adaptive_bench.training.update import Update
 
 SURVEYED = frozenset({Stat.DIVERSITY_BOUND})  # measured by a pass over the data, not on the backward pass of a step
 
@@ -39,19 +39,21 @@ class Trainer:
 
     model: nn.Module
     task: Task
-    descent: Descent
-    batch: Slot
-    block: Slot
+    descent: Update
+    batch: SizeController
+    block: SizeController
     estimator: GradientEstimator
     precision: Precision
-    chunks: Chunks
+    chunks: PhysicalBatch
     ranks: Ranks = field(default_factory=Ranks)
     budget: int
     evaluate_every: int
     checkpoint_every: int
     device: torch.device
     checkpoint: Path | None = None
-    arrange: Callable[[nn.Module, Task], float] | None = None  # puts the samples in order; returns what that cost in seconds
+    order_samples: Callable[[nn.Module, Task], float] | None = (
+        None  # puts the samples in order; returns what that cost in seconds
+    )
     conditions: str = ""  # under which seconds are measured
     fixed_tokens: bool = (
         False  # whether rows become fewer as the block grows, so that a step keeps its samples, to the nearest row
@@ -65,21 +67,21 @@ class Trainer:
         self.clock = Clock(self.device)
         self.timed_under = [self.conditions]
         self.slots = {"batch": self.batch, "block": self.block}
-        self.listeners: tuple[Slot | Descent, ...] = (self.batch, self.block, self.descent)
+        self.listeners: tuple[SizeController | Update, ...] = (self.batch, self.block, self.descent)
         self.needs = self.batch.scheduler.needs | self.block.scheduler.needs | self.descent.rule.needs
         self.estimator.check(self.model, self.needs - SURVEYED, multiple_of=self.batch.sizes.multiple_of, ranks=self.ranks.count)
 
     @property
-    def progress(self) -> Progress:
-        return Progress(self.samples, self.budget, self.task.train.epoch_samples)
+    def position(self) -> Position:
+        return Position(self.samples, self.budget, self.task.train.epoch_samples)
 
     def run(self) -> None:
         """Train from the checkpoint, if there is one, to the end of the budget. Raises Diverged."""
-        if self.arrange is not None:  # by the model as it starts; a checkpoint's clocks hold these seconds already
-            self.clock.seconds["measure"] += self.arrange(self.model, self.task)
+        if self.order_samples is not None:  # by the model as it starts; a checkpoint's clocks hold these seconds already
+            self.clock.seconds["measure"] += self.order_samples(self.model, self.task)
         self.resume()
         with self.clock.running("warmup"):
-            first = self._shape(*(slot.peek(self.progress) for slot in self.slots.values())).within(self.budget)
+            first = self._shape(*(slot.peek(self.position) for slot in self.slots.values())).within(self.budget)
             probes.warm_up(self.model, self.task, self.estimator, self._backward, shape=first, needs=self.needs - SURVEYED)
         for logger in self.loggers:
             logger.start(self.steps, self.evaluations)
@@ -97,35 +99,39 @@ class Trainer:
 
     def step(self) -> None:
         """One update of the weights, and what it shows the schedulers."""
-        progress, trained = self.progress, self.clock.seconds["train"]
+        position, trained = self.position, self.clock.seconds["train"]
         with self.clock.running("measure"):
-            (batch, wish), (block, _) = (slot.advance(progress) for slot in self.slots.values())
-            reasons = {f"{name}_{key}": why for name, slot in self.slots.items() for key, why in slot.signals(progress).items()}
+            (batch, wish), (block, _) = (slot.advance(position) for slot in self.slots.values())
+            reasons = {f"{name}_{key}": why for name, slot in self.slots.items() for key, why in slot.signals(position).items()}
         with self.clock.running("train"):
             granted = self._shape(batch, block)
             rows = self.task.train.take(granted.within(self.budget - self.samples))
             shape = rows.shape  # a text may have had less left
-            needs = [part.needs(progress, shape.samples) for part in self.listeners]
+            needs = [part.needs(position, shape.samples) for part in self.listeners]
             asked = frozenset[Stat]().union(*needs)
             seen = self._backward(rows, asked - SURVEYED)
             if not math.isfinite(seen.loss):
                 raise Diverged(f"the loss became {seen.loss} at step {len(self.steps) + 1}, sample {self.samples}")
             skipped = self.precision.overflowed(self.model.parameters())
             ratio = self.batch.growth * self.block.growth * granted.batch / batch  # of samples a step
-            lr = self.descent.step(self.model, progress, ratio=ratio, samples=shape.samples, skip=skipped)
+            lr = self.descent.step(self.model, position, ratio=ratio, samples=shape.samples, skip=skipped)
         self.clock.move(seen.seconds, source="train", to="measure")
         took = self.clock.seconds["train"] - trained
         self.samples += shape.samples
         loss = self.task.sample_loss(seen.loss, shape)
         # every rank's schedulers must see the same: seconds differ, and the last digits of what a device has summed up may
-        stats, took = self.ranks.agree(({**seen.stats, **self._survey(asked, granted)}, took))
+        stats, took = self.ranks.from_first(({**seen.stats, **self._survey(asked, granted)}, took))
         row = {"lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
         row |= {"physical_batch": seen.physical_batch, "block_size": shape.block, "batch_size_granted": granted.batch}
-        row |= {"block_size_granted": block, "state_reset": rows.place is not None and rows.place.restarts, "skipped": skipped}
+        row |= {
+            "block_size_granted": block,
+            "state_reset": rows.place is not None and rows.place.resets_state,
+            "skipped": skipped,
+        }
         row |= {str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)} | reasons
         self._record("step", self.steps, row)
         whole = shape == granted
-        self._tell(Observation(progress=progress, shape=shape, lr=lr, loss=loss, stats=stats, seconds=took, whole=whole), needs)
+        self._tell(Observation(position=position, shape=shape, lr=lr, loss=loss, stats=stats, seconds=took, uncut=whole), needs)
 
     def _backward(self, rows: Batch, needs: AbstractSet[Stat]) -> Measurement:
         """The gradients of a batch, and what is measured on them."""
@@ -133,8 +139,8 @@ class Trainer:
         return self.estimator.backward(loss, self.model, rows, needs, loss_scale=scale, chunks=self.chunks, ranks=self.ranks)
 
     def _tell(self, seen: Observation, needs: Sequence[frozenset[Stat]]) -> None:
-        """Evaluate if it is time to, and show the listeners the step that started at `seen.progress`."""
-        before, seen = seen.progress, replace(seen, progress=self.progress)
+        """Evaluate if it is time to, and show the listeners the step that started at `seen.position`."""
+        before, seen = seen.position, replace(seen, position=self.position)
         if self._crossed(self.evaluate_every, before.samples):
             result = self.evaluate("validation")
             value = result.value if self.task.maximise else -result.value
@@ -160,8 +166,8 @@ class Trainer:
     def evaluate(self, split: str) -> Evaluation:
         """The task's metric on a whole split."""
         with self.clock.running("evaluate"), self.precision.autocast():
-            self.ranks.spread(self.model)
-            result = self.ranks.agree(self.task.evaluate(self.model, split))
+            self.ranks.broadcast(self.model)
+            result = self.ranks.from_first(self.task.evaluate(self.model, split))
         self._record("evaluation", self.evaluations, {"split": split, "value": result.value, "loss": result.loss})
         if not math.isfinite(result.loss):
             raise Diverged(f"the {split} loss became {result.loss} at step {len(self.steps)}, sample {self.samples}")
@@ -171,10 +177,10 @@ class Trainer:
         return self.samples // interval > before // interval
 
     def _record(self, kind: str, rows: list[Row], row: Row) -> None:
-        position = {"step": len(self.steps) + (kind == "step"), "samples": self.samples, "epoch": self.progress.epoch}
+        clocks = {"step": len(self.steps) + (kind == "step"), "samples": self.samples, "epoch": self.position.epoch}
         seconds = {f"seconds_{name}": self.clock.seconds[name] for name in ("train", "measure", "evaluate")}
         with self.clock.running("store"):
-            rows.append(position | seconds | row)
+            rows.append(clocks | seconds | row)
             for logger in self.loggers:
                 getattr(logger, kind)(rows[-1])
 
@@ -183,7 +189,7 @@ class Trainer:
         if self.checkpoint is None:
             return
         with self.clock.running("store"):
-            self.ranks.spread(self.model)
+            self.ranks.broadcast(self.model)
             state = {name: part.state_dict() for name, part in self._stateful().items()}
             state |= {"samples": self.samples, "steps": pack(self.steps), "evaluations": self.evaluations}
             state |= {"timed_under": self.timed_under}
@@ -195,7 +201,7 @@ class Trainer:
         """Go back to the checkpoint, if there is one. Raises ValueError if this rank does not find the first one's."""
         state = load(self.checkpoint, device=self.device) if self.checkpoint else None
         found = None if state is None else state["samples"]
-        if (expected := self.ranks.agree(found)) != found:
+        if (expected := self.ranks.from_first(found)) != found:
             raise ValueError(
                 f"{self.checkpoint}: rank {self.ranks.rank} finds {found or 'no'} samples trained, the first rank "
                 f"{expected or 'none'}; all ranks must see the same results folder"

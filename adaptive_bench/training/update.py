@@ -7,13 +7,13 @@ from torch import nn
 
 from adaptive_bench.learning_rate.rules import LrRule
 from adaptive_bench.learning_rate.schedules import LrSchedule
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 
 
 @dataclass(kw_only=True)
-class Descent:
-    """lr = base * rule(size ratio) * schedule(progress).
+class Update:
+    """lr = base * rule(size ratio) * schedule(position).
 
     With `momentum_half_life`, in samples, the momentum of a step of b samples is 2^(-b / half-life): a gradient's weight then
     halves after so many samples whatever the batch size, where a constant momentum forgets per step. It sets SGD's momentum or
@@ -35,17 +35,17 @@ class Descent:
                 "leave it null or take optimizer=sgd"
             )
 
-    def needs(self, progress: Progress, samples: int) -> frozenset[Stat]:
-        """The statistics that the rule will look at behind the step of so many samples that starts at `progress`."""
-        return self.rule.needs if self.rule.measures(progress, samples) else frozenset()
+    def needs(self, position: Position, samples: int) -> frozenset[Stat]:
+        """The statistics that the rule will look at behind the step of so many samples that starts at `position`."""
+        return self.rule.needs if self.rule.measures(position, samples) else frozenset()
 
     def observe(self, seen: Observation) -> None:
         self.rule.observe(seen)
         self.schedule.observe(seen)
 
-    def step(self, model: nn.Module, progress: Progress, *, ratio: float, samples: int, skip: bool = False) -> float:
+    def step(self, model: nn.Module, position: Position, *, ratio: float, samples: int, skip: bool = False) -> float:
         """Update the weights by the gradients in `.grad`, of a step of so many samples (`skip`: do not); returns the rate."""
-        lr = self.lr * self.rule.factor(ratio) * self.schedule(progress)
+        lr = self.lr * self.rule.factor(ratio) * self.schedule(position)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
             if self.momentum_half_life is not None:

@@ -40,7 +40,7 @@ def moments_by_sample(gradients: Tensor) -> dict[Stat, float]:
     mean, variance = gradients.mean(0), gradients.var(0).sum()
     return {
         Stat.GRAD_NORM: mean.norm().item(),
-        Stat.SAMPLE_SQ_NORMS: gradients.square().sum(1).mean().item(),
+        Stat.MEAN_SAMPLE_SQ_NORM: gradients.square().sum(1).mean().item(),
         Stat.GRAD_VARIANCE: variance.item(),
         Stat.GRAD_SQ_NORM: (mean.square().sum() - variance / len(gradients)).item(),
     }

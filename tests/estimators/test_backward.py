@@ -39,7 +39,7 @@ def test_exactly_the_needs_are_measured(make, small_mlp, loss_fn, make_batch) ->
 
 def test_what_is_provided() -> None:
     assert {
-        Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM,
+        Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.MEAN_SAMPLE_SQ_NORM, Stat.EPOCH_GRAD_SQ_NORM,
         Stat.COMPONENT_VARIANCE, Stat.EPOCH_COMPONENT_VARIANCE, Stat.ENTROPY,
     } == ALL == PerSample.provides  # fmt: skip
     ratio = {Stat.MICROBATCH_RATIO, Stat.MICROBATCHES}

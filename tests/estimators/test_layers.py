@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from adaptive_bench.estimators import convolution
-from adaptive_bench.estimators.layers import COVERED, sample_sq_norms
+from adaptive_bench.estimators.layers import COVERED, mean_sample_sq_norm
 
 
 def shares(module: nn.Module, inputs: Tensor, gradients: Tensor) -> Tensor:
@@ -26,9 +26,9 @@ def assert_rule_holds(module: nn.Module, inputs: Tensor) -> None:
     module = module.double()
     gradients = torch.randn_like(module(inputs))
     expected = shares(module, inputs, gradients).square().sum(1)
-    torch.testing.assert_close(sample_sq_norms(module, inputs, gradients), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(mean_sample_sq_norm(module, inputs, gradients), expected, rtol=1e-9, atol=1e-12)
     rows = torch.tensor([0, 2])
-    torch.testing.assert_close(sample_sq_norms(module, inputs, gradients, rows=rows), expected[rows], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(mean_sample_sq_norm(module, inputs, gradients, rows=rows), expected[rows], rtol=1e-9, atol=1e-12)
 
 
 def normal(*shape: int) -> Tensor:
@@ -135,7 +135,7 @@ def test_many_rows_are_measured_block_by_block() -> None:
 def test_half_precision_does_not_overflow() -> None:
     linear = nn.Linear(4, 4, bias=False).half()
     inputs = torch.full((2, 4), 1000.0, dtype=torch.float16)
-    norms = sample_sq_norms(linear, inputs, torch.ones(2, 4, dtype=torch.float16))
+    norms = mean_sample_sq_norm(linear, inputs, torch.ones(2, 4, dtype=torch.float16))
     torch.testing.assert_close(norms, torch.full((2,), 16e6))
 
 

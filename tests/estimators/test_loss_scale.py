@@ -57,7 +57,7 @@ def test_statistics_under_autocast_are_those_of_single_precision(make, model, lo
 
     model, batch = model.float(), make_batch(6)
     batch = Batch(batch.inputs.float(), batch.targets)
-    needs = frozenset({Stat.GRAD_NORM, Stat.SAMPLE_SQ_NORMS, Stat.ENTROPY})
+    needs = frozenset({Stat.GRAD_NORM, Stat.MEAN_SAMPLE_SQ_NORM, Stat.ENTROPY})
     expected = make().backward(loss_fn, model, batch, needs).stats
     assert make().backward(autocast, model, batch, needs, loss_scale=1024).stats == pytest.approx(expected, rel=0.05)
 

@@ -9,7 +9,7 @@ from adaptive_bench.models import cnn_small
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
-MOMENTS = frozenset({Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS})
+MOMENTS = frozenset({Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.MEAN_SAMPLE_SQ_NORM})
 
 
 def test_chunks_of_one_sample_are_exact(model, loss_fn, make_batch, sample_gradients, sample_moments) -> None:

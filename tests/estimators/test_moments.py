@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adaptive_bench.estimators import GradientEstimator, MicroBatch, PerSample, Sheet
 from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.gns import noise_scale_of_sheet
-from adaptive_bench.sizes import BatchShape, Progress
+from adaptive_bench.sizes import BatchShape, Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.streams.base import Batch
 
@@ -80,7 +80,7 @@ def test_the_ratio_of_equal_micro_batches_follows_from_the_noise_scale(noise_sca
 def observed_moments(
     noise_scale: float, *, shape: tuple[int, int], samples: int, pieces: int, seed: int
 ) -> dict[Stat, np.ndarray]:
-    """What `Pieces.moments` gives for k pieces of B samples with gradients of N(G, s^2 I), |G| = 1, drawn by their distribution.
+    """What `GradientMoments.moments` gives for k pieces of B samples of N(G, s^2 I), |G| = 1, drawn by their distribution.
 
     (k - 1) V is s^2 times chi^2 with d (k - 1) degrees of freedom, and B |g|^2 is s^2 times noncentral chi^2 with d and
     noncentrality B / s^2; the two are independent.
@@ -96,7 +96,7 @@ def test_95_percent_intervals_of_averages_hold_the_truth(noise_scale: float) -> 
     repetitions, steps, samples = 1000, 200, SAMPLES[noise_scale]
     half_life = 100 * samples
     seen = [
-        Observation(progress=Progress(step * samples, 10**9, 10**6), shape=BatchShape(samples), lr=0.1, loss=1.0, stats={})
+        Observation(position=Position(step * samples, 10**9, 10**6), shape=BatchShape(samples), lr=0.1, loss=1.0, stats={})
         for step in range(1, steps + 1)
     ]
     drawn = observed_moments(noise_scale, shape=(repetitions, steps), samples=samples, pieces=4, seed=int(noise_scale))

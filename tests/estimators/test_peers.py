@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from adaptive_bench.estimators import MicroBatch, PerSample
 from adaptive_bench.estimators.coverage import covered_modules
-from adaptive_bench.estimators.layers import sample_sq_norms
+from adaptive_bench.estimators.layers import mean_sample_sq_norm
 from adaptive_bench.models import cnn_small, mlp, resnet8
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
@@ -41,7 +41,7 @@ def ours(model: nn.Module, batch: Batch) -> Tensor:
 
     def keep(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         def add(gradient: Tensor) -> None:
-            norms.add_(sample_sq_norms(module, args[0].detach(), gradient))
+            norms.add_(mean_sample_sq_norm(module, args[0].detach(), gradient))
 
         output.register_hook(add)
 
@@ -55,8 +55,8 @@ def ours(model: nn.Module, batch: Batch) -> Tensor:
 def assert_equal_norms(make: Callable[[], nn.Module], theirs: Tensor) -> None:
     model, batch = made(make)
     torch.testing.assert_close(ours(model, batch), theirs, rtol=1e-5, atol=0)
-    seen = PerSample(fraction=1).backward(loss, model, batch, {Stat.SAMPLE_SQ_NORMS}).stats
-    assert seen[Stat.SAMPLE_SQ_NORMS] == pytest.approx(theirs.mean().item(), rel=1e-5)
+    seen = PerSample(fraction=1).backward(loss, model, batch, {Stat.MEAN_SAMPLE_SQ_NORM}).stats
+    assert seen[Stat.MEAN_SAMPLE_SQ_NORM] == pytest.approx(theirs.mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -90,11 +90,11 @@ def test_diversity_is_one_plus_the_noise_scale(model, loss_fn, make_batch, sampl
     data, samples = make_batch(24), 24
     gradients = sample_gradients(model, data)
     noise_scale = gradients.var(0, correction=0).sum() / gradients.mean(0).square().sum()
-    needs = frozenset({Stat.SAMPLE_SQ_NORMS, Stat.EPOCH_GRAD_SQ_NORM})
+    needs = frozenset({Stat.MEAN_SAMPLE_SQ_NORM, Stat.EPOCH_GRAD_SQ_NORM})
     estimator, sum_of_sq_norms = PerSample(fraction=1), 0.0
     for start, stop in ((0, 10), (10, 17), (17, 24)):
         stats = estimator.backward(loss_fn, model, data.rows(start, stop), needs).stats
-        sum_of_sq_norms += (stop - start) * stats[Stat.SAMPLE_SQ_NORMS]
+        sum_of_sq_norms += (stop - start) * stats[Stat.MEAN_SAMPLE_SQ_NORM]
     diversity = sum_of_sq_norms / stats[Stat.EPOCH_GRAD_SQ_NORM]
     assert samples * diversity == pytest.approx(1 + noise_scale.item(), rel=1e-9)
 

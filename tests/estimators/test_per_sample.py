@@ -10,7 +10,7 @@ from adaptive_bench.estimators import PerSample
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
-MOMENTS = frozenset({Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.SAMPLE_SQ_NORMS})
+MOMENTS = frozenset({Stat.GRAD_NORM, Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.MEAN_SAMPLE_SQ_NORM})
 
 
 def hooks(model: nn.Module) -> int:
@@ -48,14 +48,14 @@ def test_one_sample_has_no_variance(small_mlp, loss_fn, make_batch) -> None:
     stats = PerSample().backward(loss_fn, small_mlp, make_batch(1), MOMENTS).stats
     assert math.isnan(stats[Stat.GRAD_VARIANCE])
     assert math.isnan(stats[Stat.GRAD_SQ_NORM])
-    assert stats[Stat.SAMPLE_SQ_NORMS] == pytest.approx(stats[Stat.GRAD_NORM] ** 2)
+    assert stats[Stat.MEAN_SAMPLE_SQ_NORM] == pytest.approx(stats[Stat.GRAD_NORM] ** 2)
 
 
 def test_a_part_of_the_rows_gives_unbiased_moments(small_mlp, loss_fn, make_batch, sample_gradients, sample_moments) -> None:
     batch, estimator = make_batch(16), PerSample(fraction=1 / 5)
     expected = sample_moments(sample_gradients(small_mlp, batch))
     draws = [estimator.backward(loss_fn, small_mlp, batch, MOMENTS).stats for _ in range(500)]
-    for stat in (Stat.SAMPLE_SQ_NORMS, Stat.GRAD_VARIANCE, Stat.GRAD_SQ_NORM):
+    for stat in (Stat.MEAN_SAMPLE_SQ_NORM, Stat.GRAD_VARIANCE, Stat.GRAD_SQ_NORM):
         values = [draw[stat] for draw in draws]
         spread = statistics.stdev(values)
         assert spread > 0
@@ -133,7 +133,7 @@ def test_under_batch_norm_the_shares_add_up_to_the_batch_gradient(loss_fn, make_
     everything = torch.cat(shares, 1)
     torch.testing.assert_close(everything.sum(0), torch.cat(gradient), rtol=1e-9, atol=1e-12)
     # g_i is B times a share; the mean of |g_i|^2 over B samples is B times the sum of |share|^2
-    assert seen.stats[Stat.SAMPLE_SQ_NORMS] == pytest.approx(6 * everything.square().sum().item(), rel=1e-9)
+    assert seen.stats[Stat.MEAN_SAMPLE_SQ_NORM] == pytest.approx(6 * everything.square().sum().item(), rel=1e-9)
 
 
 def test_frozen_parameters_are_left_out(model, loss_fn, make_batch, sample_gradients, sample_moments) -> None:

@@ -16,7 +16,7 @@ from adaptive_bench.analysis import read, table
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.text import LanguageModelling
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
-from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.models import cnn_small
 from adaptive_bench.stats import Stat
@@ -133,7 +133,9 @@ def test_chunks_change_neither_gradient_nor_statistics(name: str, most: int, sca
     needs = ESTIMATORS[name]().provides
     whole = ESTIMATORS[name]().backward(mean_cross_entropy, model, batch, needs)
     gradients = [parameter.grad for parameter in model.parameters()]
-    split = ESTIMATORS[name]().backward(mean_cross_entropy, model, batch, needs, loss_scale=scale, chunks=Chunks(maximum=most))
+    split = ESTIMATORS[name]().backward(
+        mean_cross_entropy, model, batch, needs, loss_scale=scale, chunks=PhysicalBatch(maximum=most)
+    )
     assert split.physical_batch <= most
     assert split.loss == pytest.approx(whole.loss, rel=1e-12)
     assert split.stats == pytest.approx(whole.stats, rel=1e-9)
@@ -145,7 +147,8 @@ def test_micro_batches_stay_the_same_number_whatever_memory_holds() -> None:
     model, batch = MODELS["mlp"]().double(), random_batch(12)
     needs = frozenset({Stat.MICROBATCHES, Stat.MICROBATCH_RATIO})
     whole, split = (
-        Sheet(microbatches=3).backward(mean_cross_entropy, model, batch, needs, chunks=Chunks(maximum=most)) for most in (None, 3)
+        Sheet(microbatches=3).backward(mean_cross_entropy, model, batch, needs, chunks=PhysicalBatch(maximum=most))
+        for most in (None, 3)
     )
     assert (whole.physical_batch, split.physical_batch) == (4, 2)
     assert split.stats[Stat.MICROBATCHES] == 3
@@ -166,7 +169,7 @@ def test_gradients_lie_in_memory_as_their_parameters_do(name: str, measured: boo
                 return mean_cross_entropy(model, batch)
 
         estimator = ESTIMATORS[name]()
-        estimator.backward(loss, model, batch, estimator.provides if measured else frozenset(), chunks=Chunks(maximum=3))
+        estimator.backward(loss, model, batch, estimator.provides if measured else frozenset(), chunks=PhysicalBatch(maximum=3))
         assert any(parameter.stride() != parameter.contiguous().stride() for parameter in model.parameters())
         assert [parameter.stride() for parameter in model.parameters()] == [each.grad.stride() for each in model.parameters()]
 
@@ -175,7 +178,7 @@ def test_a_loss_that_is_infinite_in_a_later_chunk_leaves_no_gradient() -> None:
     model, batch = MODELS["mlp"]().double(), random_batch(6)
     batch.inputs[5] = math.inf
     for estimator in (PerSample(), MicroBatch(chunks=2)):
-        seen = estimator.backward(mean_cross_entropy, model, batch, estimator.provides, chunks=Chunks(maximum=2))
+        seen = estimator.backward(mean_cross_entropy, model, batch, estimator.provides, chunks=PhysicalBatch(maximum=2))
         assert not math.isfinite(seen.loss)
         assert seen.stats == {}
         assert all(parameter.grad is None for parameter in model.parameters())
@@ -229,7 +232,7 @@ def test_the_record_and_the_table_say_what_was_split(tmp_path, trained) -> None:
 
 @given(first=st.integers(0, 300), rows=st.integers(0, 5000), most=st.none() | st.integers(1, 600))
 def test_chunks_are_the_fewest_that_fit_and_nearly_equal(first: int, rows: int, most: int | None) -> None:
-    spans = Chunks(maximum=most).spans(first, first + rows)
+    spans = PhysicalBatch(maximum=most).spans(first, first + rows)
     sizes = [stop - start for start, stop in spans]
     assert [start for start, _ in spans] + [first + rows] == [first] + [stop for _, stop in spans]
     assert len(sizes) == (math.ceil(rows / most) if most else min(rows, 1))

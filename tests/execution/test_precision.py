@@ -183,7 +183,7 @@ def test_a_fused_optimiser_makes_the_same_updates(optimizer, tmp_path) -> None:
     ("estimator", "need", "says"),
     [
         (PerSample(), Stat.GRAD_VARIANCE, "PerSample measures grad_variance by hooks.*estimator=microbatch"),
-        (Auto(), Stat.SAMPLE_SQ_NORMS, "Auto measures sample_sq_norms by hooks.*estimator=microbatch"),
+        (Auto(), Stat.MEAN_SAMPLE_SQ_NORM, "Auto measures mean_sample_sq_norm by hooks.*estimator=microbatch"),
         (MicroBatch(), Stat.ENTROPY, "MicroBatch measures entropy by hooks.*another scheduler or compile=false"),
     ],
 )

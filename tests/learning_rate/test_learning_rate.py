@@ -8,11 +8,11 @@ import torch
 
 from adaptive_bench.learning_rate import rules, schedules
 from adaptive_bench.schedulers import BatchShape, Observation, Seesaw, Smith, Stat
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 
 
-def at(epoch: float, epochs: int = 10, n: int = 1000) -> Progress:
-    return Progress(round(epoch * n), epochs * n, n)
+def at(epoch: float, epochs: int = 10, n: int = 1000) -> Position:
+    return Position(round(epoch * n), epochs * n, n)
 
 
 def test_constant():
@@ -77,7 +77,7 @@ def test_rules():
 
 def measured(sq_norm: float, variance: float, *, batch: int = 100, samples: int = 100) -> Observation:
     stats = {Stat.GRAD_SQ_NORM: sq_norm, Stat.GRAD_VARIANCE: variance}
-    return Observation(progress=Progress(samples, 9000, 1000), shape=BatchShape(batch), lr=0.1, loss=1.0, stats=stats)
+    return Observation(position=Position(samples, 9000, 1000), shape=BatchShape(batch), lr=0.1, loss=1.0, stats=stats)
 
 
 def test_adascale_gains_what_the_noise_allows():
@@ -112,7 +112,7 @@ def test_adascale_between_no_noise_and_nothing_but_noise():
 
 def test_adascale_measures_once_in_so_many_samples():
     rule = rules.AdaScale(measure_every=500)
-    assert [rule.measures(Progress(samples, 9000, 1000), 100) for samples in (0, 100, 400, 450, 500)] == [
+    assert [rule.measures(Position(samples, 9000, 1000), 100) for samples in (0, 100, 400, 450, 500)] == [
         True,
         False,
         False,
@@ -134,8 +134,8 @@ def test_zaremba_decays_in_every_epoch_behind_the_constant_ones(constant, decay)
     schedule = schedules.Zaremba(constant=constant, decay=decay)
     for epoch in range(20):  # TensorFlow's reference: decay ** max(epoch + 1 - constant, 0)
         for share in (0, 0.5, 0.999):
-            progress = Progress(round(1000 * (epoch + share)), 20_000, 1000)
-            assert schedule(progress) == pytest.approx(decay ** max(epoch + 1 - constant, 0))
+            position = Position(round(1000 * (epoch + share)), 20_000, 1000)
+            assert schedule(position) == pytest.approx(decay ** max(epoch + 1 - constant, 0))
 
 
 @pytest.mark.parametrize("setting", [{"constant": -1}, {"decay": 0}, {"decay": 1.5}, {"constant": math.nan}])
@@ -146,7 +146,7 @@ def test_an_impossible_zaremba_is_refused(setting):
 
 def evaluated(loss: float | None) -> Observation:
     return Observation(
-        progress=Progress(100, 9000, 1000), shape=BatchShape(100), lr=0.1, loss=1.0, stats={},
+        position=Position(100, 9000, 1000), shape=BatchShape(100), lr=0.1, loss=1.0, stats={},
         evaluation=None if loss is None else -math.exp(loss), validation_loss=loss,
     )  # fmt: skip
 
@@ -171,7 +171,7 @@ def test_plateau_is_torchs_reduce_lr_on_plateau(mode, cooldown, seed):
         kept = schedules.Plateau(threshold_mode=mode, minimum=1e-3, **settings)  # stopped and resumed at every evaluation
         kept.load_state_dict(json.loads(json.dumps(ours.state_dict())))
         ours = kept
-        factors.append(ours(Progress(0, 100, 10)))
+        factors.append(ours(Position(0, 100, 10)))
     assert expected[-1] == 1e-3
     assert factors == expected
 

@@ -175,7 +175,7 @@ def test_impossible_settings_are_refused(make, settings, says):
 @pytest.mark.parametrize("value", [1.0, -0.1, math.nan, True, "0.2"])
 def test_shares_that_cannot_be_dropped_are_refused(value):
     for make in (densenet121, efficientnet_b0, mobilenet_v3_small, mobilenet_v3_large):
-        with pytest.raises(ValueError, match=f"dropout={value!r}: the share to drop"):
+        with pytest.raises(ValueError, match=f"dropout={value!r}: a probability"):
             make(inputs=COLOUR, outputs=10, dropout=value)
     with pytest.raises(ValueError, match=f"stochastic_depth={value!r}"):
         efficientnet_b0(inputs=COLOUR, outputs=10, stochastic_depth=value)
@@ -250,7 +250,7 @@ def test_layer_rules_give_the_norms_of_each_images_own_gradient(make):
     ]
     torch.manual_seed(1)
     seen = PerSample(fraction=1.0).backward(
-        lambda model, batch: F.cross_entropy(model(batch.inputs), batch.targets), model, batch, {Stat.SAMPLE_SQ_NORMS}
+        lambda model, batch: F.cross_entropy(model(batch.inputs), batch.targets), model, batch, {Stat.MEAN_SAMPLE_SQ_NORM}
     )
-    assert seen.stats[Stat.SAMPLE_SQ_NORMS] == pytest.approx(sum(norms) / 3, rel=1e-9)
+    assert seen.stats[Stat.MEAN_SAMPLE_SQ_NORM] == pytest.approx(sum(norms) / 3, rel=1e-9)
     assert max(norms) > 1.01 * min(norms)

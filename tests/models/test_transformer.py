@@ -214,8 +214,8 @@ def test_layer_rules_give_the_norms_of_each_rows_own_gradient(block):
         model.zero_grad()
         task.loss(model, Batch(batch.inputs[i : i + 1], batch.targets[i : i + 1])).backward()
         norms.append(sum(parameter.grad.square().sum().item() for parameter in model.parameters()))
-    seen = PerSample(fraction=1.0).backward(task.loss, model, batch, frozenset({Stat.SAMPLE_SQ_NORMS}))
-    assert seen.stats[Stat.SAMPLE_SQ_NORMS] == pytest.approx(sum(norms) / 4, rel=1e-10)
+    seen = PerSample(fraction=1.0).backward(task.loss, model, batch, frozenset({Stat.MEAN_SAMPLE_SQ_NORM}))
+    assert seen.stats[Stat.MEAN_SAMPLE_SQ_NORM] == pytest.approx(sum(norms) / 4, rel=1e-10)
 
 
 def test_the_empty_state_of_a_text_is_saved_and_goes_on():

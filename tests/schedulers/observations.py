@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from adaptive_bench.schedulers import BatchShape, Observation, Progress, SizeScheduler, Stat
+from adaptive_bench.schedulers import BatchShape, Observation, Position, SizeScheduler, Stat
 
 EPOCH, BUDGET = 1000, 20_000
 
@@ -20,11 +20,11 @@ def seen(
     seconds: float = math.nan,
 ) -> Observation:
     """The step of `batch` samples that ends at `samples`, in epochs of 1,000 and a budget of 20."""
-    progress, shape = Progress(samples, BUDGET, EPOCH), BatchShape(batch)
+    position, shape = Position(samples, BUDGET, EPOCH), BatchShape(batch)
     return Observation(
-        progress=progress, shape=shape, lr=lr, loss=loss, stats=stats or {}, size=size, evaluation=evaluation, seconds=seconds
+        position=position, shape=shape, lr=lr, loss=loss, stats=stats or {}, size=size, evaluation=evaluation, seconds=seconds
     )
 
 
 def wish(scheduler: SizeScheduler, samples: int = 0) -> float:
-    return scheduler.propose(Progress(samples, BUDGET, EPOCH))
+    return scheduler.propose(Position(samples, BUDGET, EPOCH))

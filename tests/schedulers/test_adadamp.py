@@ -4,17 +4,17 @@ import math
 
 import pytest
 
-from adaptive_bench.schedulers import AdaDamp, BatchShape, Observation, Progress, SizeRange
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.schedulers import AdaDamp, BatchShape, Observation, Position, SizeRange
+from adaptive_bench.training.size_controller import SizeController
 
 EPOCH = 1000
 LAST = 1e-3  # samples: a half-life so short that the average is the last loss
 
 
 def see(scheduler: AdaDamp, loss: float, *, until: int, samples: int = 100) -> float:
-    progress = Progress(until, 100 * EPOCH, EPOCH)
-    scheduler.observe(Observation(progress=progress, shape=BatchShape(samples), lr=0.1, loss=loss, stats={}))
-    return scheduler.propose(progress)
+    position = Position(until, 100 * EPOCH, EPOCH)
+    scheduler.observe(Observation(position=position, shape=BatchShape(samples), lr=0.1, loss=loss, stats={}))
+    return scheduler.propose(position)
 
 
 def path(scheduler: AdaDamp, losses: list[float]) -> list[float]:
@@ -42,17 +42,17 @@ def test_the_loss_is_averaged_and_the_average_debiased():
 
 def test_it_starts_at_the_initial_size():
     scheduler = AdaDamp(initial=32)
-    assert scheduler.propose(Progress(0, EPOCH, EPOCH)) == 32
+    assert scheduler.propose(Position(0, EPOCH, EPOCH)) == 32
     assert all(map(math.isnan, scheduler.signals().values()))
     assert see(scheduler, math.nan, until=100) == 32
 
 
 def test_a_slot_gives_it_an_epoch_between_changes_and_a_factor_of_two():
     scheduler = AdaDamp(initial=32, half_life=LAST)
-    slot = Slot(scheduler=scheduler, sizes=SizeRange(maximum=512))
+    slot = SizeController(scheduler=scheduler, sizes=SizeRange(maximum=512))
     sizes = {}
     for samples in range(0, 4000, 250):
-        sizes[samples], _ = slot.advance(Progress(samples, 100 * EPOCH, EPOCH))
+        sizes[samples], _ = slot.advance(Position(samples, 100 * EPOCH, EPOCH))
         see(scheduler, 2.0 if samples == 0 else 0.25, until=samples + 250, samples=250)  # asks for 256 at once
     assert [sizes[samples] for samples in (0, 750, 1000, 1750, 2000, 2750, 3000, 3750)] == [32, 32, 64, 64, 128, 128, 256, 256]
 
@@ -60,9 +60,9 @@ def test_a_slot_gives_it_an_epoch_between_changes_and_a_factor_of_two():
 def test_an_optimum_above_the_first_loss_asks_for_the_maximum():
     scheduler = AdaDamp(optimum=2)
     see(scheduler, 1.5, until=100)
-    assert scheduler.propose(Progress(100, 1000, 100)) == math.inf
+    assert scheduler.propose(Position(100, 1000, 100)) == math.inf
     see(scheduler, 9.0, until=200)
-    assert scheduler.propose(Progress(200, 1000, 100)) == math.inf
+    assert scheduler.propose(Position(200, 1000, 100)) == math.inf
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,18 @@ import math
 
 import pytest
 
-from adaptive_bench.schedulers import CABS, BatchShape, Observation, Progress, Stat
+from adaptive_bench.schedulers import CABS, BatchShape, Observation, Position, Stat
 
 
 def see(scheduler: CABS, *, variance: float | None, loss: float, lr: float = 0.1, until: int = 100, samples: int = 100) -> float:
-    progress = Progress(until, 100_000, 1000)
+    position = Position(until, 100_000, 1000)
     stats = {} if variance is None else {Stat.GRAD_VARIANCE: variance}
-    scheduler.observe(Observation(progress=progress, shape=BatchShape(samples), lr=lr, loss=loss, stats=stats))
-    return scheduler.propose(progress)
+    scheduler.observe(Observation(position=position, shape=BatchShape(samples), lr=lr, loss=loss, stats=stats))
+    return scheduler.propose(position)
 
 
 def test_the_first_measured_step_counts_in_full():
-    assert CABS(initial=77).propose(Progress(0, 1000, 1000)) == 77
+    assert CABS(initial=77).propose(Position(0, 1000, 1000)) == 77
     assert see(CABS(), variance=3000, loss=2.0) == pytest.approx(150)  # 0.1 * 3000 / 2
     assert see(CABS(c=0.5), variance=3000, loss=2.0, lr=0.2) == pytest.approx(150)
 

@@ -4,17 +4,17 @@ import math
 
 import pytest
 
-from adaptive_bench.schedulers import BatchShape, Confidence, Observation, Progress, Stat
+from adaptive_bench.schedulers import BatchShape, Confidence, Observation, Position, Stat
 
 EPOCH = 1000
 
 
 def see(scheduler: Confidence, entropy: float | None, *, until: int = EPOCH, samples: int = EPOCH, granted: int = 100) -> float:
     """One step that ends at `until`, measured unless the entropy is None; returns the wish behind it."""
-    progress = Progress(until, 100 * EPOCH, EPOCH)
+    position = Position(until, 100 * EPOCH, EPOCH)
     stats = {} if entropy is None else {Stat.ENTROPY: entropy}
-    scheduler.observe(Observation(progress=progress, shape=BatchShape(samples), lr=0.1, loss=1.0, stats=stats, size=granted))
-    return scheduler.propose(progress)
+    scheduler.observe(Observation(position=position, shape=BatchShape(samples), lr=0.1, loss=1.0, stats=stats, size=granted))
+    return scheduler.propose(position)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_continuous(entropy, wish, opposite):
 
 def test_continuous_between_other_sizes():
     scheduler = Confidence(initial=128, rule="continuous", smallest=100, largest=300)
-    assert scheduler.propose(Progress(0, EPOCH, EPOCH)) == 128
+    assert scheduler.propose(Position(0, EPOCH, EPOCH)) == 128
     assert see(scheduler, 0.4) == pytest.approx(220)
 
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.catalogue import source
-from adaptive_bench.schedulers import BatchShape, Observation, Progress, SizeRange, SizeScheduler, Stat
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.schedulers import BatchShape, Observation, Position, SizeRange, SizeScheduler, Stat
+from adaptive_bench.training.size_controller import SizeController
 from tests.conftest import composed
 
 NAMES = sorted(path.stem for path in (conf() / "scheduler").glob("*.yaml"))
@@ -56,24 +56,24 @@ def drive(scheduler: SizeScheduler, steps: int, *, seed: int = 0, start: int = 0
     """Feed made-up observations; yields the wish before each and the statistics that were read."""
     rng, samples = random.Random(seed), start
     for _ in range(steps):
-        progress = Progress(samples, BUDGET, EPOCH)
-        wish = scheduler.propose(progress)
+        position = Position(samples, BUDGET, EPOCH)
+        wish = scheduler.propose(position)
         batch = min(max(1, round(min(wish, 1e6))), 300, BUDGET - samples)
         if batch == 0:
             return
-        observe(scheduler, progress, batch, rng)
+        observe(scheduler, position, batch, rng)
         samples += batch
         yield wish, observe.read
 
 
-def observe(scheduler: SizeScheduler, progress: Progress, batch: int, rng: random.Random, size: int | None = None) -> None:
+def observe(scheduler: SizeScheduler, position: Position, batch: int, rng: random.Random, size: int | None = None) -> None:
     values = {stat: rng.uniform(0.1, 50) * 10 ** rng.uniform(-2, 2) for stat in sorted(scheduler.needs)}
     values |= {stat: rng.random() for stat in scheduler.needs & {Stat.ENTROPY, Stat.HALVES_COSINE}}
-    stats = Strict(values if scheduler.measures(progress, batch) else {})
-    after = Progress(progress.samples + batch, progress.budget, progress.epoch_samples)
+    stats = Strict(values if scheduler.measures(position, batch) else {})
+    after = Position(position.samples + batch, position.budget, position.epoch_samples)
     scheduler.observe(
         Observation(
-            progress=after,
+            position=after,
             shape=BatchShape(batch),
             size=size,
             lr=0.1,
@@ -105,7 +105,7 @@ def test_asking_changes_nothing(make, name):
     scheduler = make(name)
     for _ in drive(scheduler, 150):
         state = json.dumps(scheduler.state_dict())  # as text: nan equals itself there
-        here = Progress(7777, BUDGET, EPOCH)
+        here = Position(7777, BUDGET, EPOCH)
         assert scheduler.propose(here) == scheduler.propose(here)
         scheduler.measures(here, 100)
         scheduler.signals()
@@ -147,19 +147,19 @@ def test_only_declared_needs_are_read(make, name):
 
 @every
 def test_one_that_only_grows_never_falls(make, name):
-    slot = Slot(scheduler=make(name), sizes=SizeRange(maximum=4000))
+    slot = SizeController(scheduler=make(name), sizes=SizeRange(maximum=4000))
     sizes = granted(slot, epochs=30)
     assert not slot.scheduler.only_grows() or sizes == sorted(sizes)
 
 
-def granted(slot: Slot, *, epochs: int) -> list[int]:
+def granted(slot: SizeController, *, epochs: int) -> list[int]:
     """The sizes of a run on made-up observations."""
     rng, samples, sizes, budget = random.Random(5), 0, [], epochs * EPOCH
     while samples < budget:
-        progress = Progress(samples, budget, EPOCH)
-        size, _ = slot.advance(progress)
+        position = Position(samples, budget, EPOCH)
+        size, _ = slot.advance(position)
         batch = min(size, 100, budget - samples)  # smaller steps than the size says, so that every run has many
-        observe(slot.scheduler, progress, batch, rng, size)
+        observe(slot.scheduler, position, batch, rng, size)
         samples += batch
         sizes.append(size)
     return sizes
@@ -168,21 +168,21 @@ def granted(slot: Slot, *, epochs: int) -> list[int]:
 @every
 @pytest.mark.parametrize("cooldown", [2.5, 7])
 def test_a_size_lasts_as_long_as_the_cooldown(make, name, cooldown):
-    slot = Slot(scheduler=make(name), sizes=SizeRange(maximum=4000, cooldown=cooldown))
+    slot = SizeController(scheduler=make(name), sizes=SizeRange(maximum=4000, cooldown=cooldown))
     rng, samples, changes = random.Random(5), 0, [0]
     while samples < 40_000:
         before = slot.size
-        size, _ = slot.advance(Progress(samples, 40_000, EPOCH))
+        size, _ = slot.advance(Position(samples, 40_000, EPOCH))
         if before is not None and size != before:
             changes.append(samples)
-        observe(slot.scheduler, Progress(samples, 40_000, EPOCH), 40, rng, size)
+        observe(slot.scheduler, Position(samples, 40_000, EPOCH), 40, rng, size)
         samples += 40
     assert all(later - earlier >= cooldown * EPOCH for earlier, later in pairwise(changes))
 
 
 @every
 def test_growth_is_capped_when_asked_for(make, name):
-    sizes = granted(Slot(scheduler=make(name), sizes=SizeRange(maximum=4000, growth_cap=1.5)), epochs=30)
+    sizes = granted(SizeController(scheduler=make(name), sizes=SizeRange(maximum=4000, growth_cap=1.5)), epochs=30)
     assert all(later <= max(1.5 * earlier, earlier + 1) for earlier, later in pairwise(sizes))
 
 
@@ -202,9 +202,9 @@ def test_impossible_pacing_is_refused(make, name, setting, value):
 
 @every
 def test_granted_sizes_stay_in_the_range(make, name):
-    slot = Slot(scheduler=make(name), sizes=SizeRange(minimum=24, maximum=200, multiple_of=8))
+    slot = SizeController(scheduler=make(name), sizes=SizeRange(minimum=24, maximum=200, multiple_of=8))
     for _ in drive(slot.scheduler, 200):
-        size, _ = slot.advance(Progress(5000, BUDGET, EPOCH))
+        size, _ = slot.advance(Position(5000, BUDGET, EPOCH))
         assert 24 <= size <= 200
         assert size % 8 == 0
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptive_bench.schedulers import BatchShape, Jump, MeanMatched, Progress, Replay, Reversed, Shuffled, SizeRange
+from adaptive_bench.schedulers import BatchShape, Jump, MeanMatched, Position, Replay, Reversed, Shuffled, SizeRange
 from adaptive_bench.schedulers.trajectory import Trajectory, read_trajectory
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.training.size_controller import SizeController
 
 KINDS = (Replay, Shuffled, Reversed, MeanMatched, Jump)
 # 8 steps; the budget of 300 samples ends inside the last one, which would have had 64
@@ -30,9 +30,9 @@ def trace(tmp_path):
 
 def sizes_of(scheduler, *, budget: int = 300, epoch: int = 100, maximum: int = 1000) -> list[int]:
     """The batch sizes of a whole run, as the trainer takes them: granted, and cut by the budget at its end."""
-    slot, samples, sizes = Slot(scheduler=scheduler, sizes=SizeRange(maximum=maximum)), 0, []
+    slot, samples, sizes = SizeController(scheduler=scheduler, sizes=SizeRange(maximum=maximum)), 0, []
     while samples < budget:
-        size, _ = slot.advance(Progress(samples, budget, epoch))
+        size, _ = slot.advance(Position(samples, budget, epoch))
         sizes.append(BatchShape(size).within(budget - samples).batch)
         samples += sizes[-1]
     return sizes
@@ -46,7 +46,7 @@ def test_replay_goes_by_the_share_of_the_budget(trace):
     scheduler = Replay(trace=trace)
     # the recorded steps start at 0, 16, 32, 64, 128, 192, 224, 288
     at = {0: 16, 63: 16, 64: 32, 127: 32, 128: 64, 383: 64, 384: 32, 448: 64, 576: 64, 599: 64}
-    assert {samples: scheduler.propose(Progress(samples, 600, 100)) for samples in at} == at
+    assert {samples: scheduler.propose(Position(samples, 600, 100)) for samples in at} == at
 
 
 @given(st.lists(st.tuples(st.integers(1, 10_000), st.integers(1, 100)), min_size=1, max_size=200))
@@ -55,7 +55,7 @@ def test_any_trajectory_is_replayed_exactly(steps):
     served = [max(1, size * percent // 100) for size, percent in steps]  # of a text, any step may be a rest
     path, budget, samples, replayed = Trajectory.of(sizes, served), sum(served), 0, []
     for taken in served:
-        replayed.append(path.at(Progress(samples, budget, 7)))
+        replayed.append(path.at(Position(samples, budget, 7)))
         samples += taken
     assert replayed == sizes
 
@@ -87,28 +87,28 @@ def test_shuffled_is_a_function_of_the_seed(trace):
 
 def test_mean_matched(trace):
     # 288 samples in 7 whole steps and 12 of 64 in the last: 300 / 7.1875 = 41.739...; 8 updates of 42, the last one cut
-    assert MeanMatched(trace=trace).propose(Progress(0, 300, 100)) == pytest.approx(300 / (7 + 12 / 64))
+    assert MeanMatched(trace=trace).propose(Position(0, 300, 100)) == pytest.approx(300 / (7 + 12 / 64))
     assert len(sizes_of(MeanMatched(trace=trace))) == len(SIZES)
     # (2 * 16^2 + 2 * 32^2 + 3 * 64^2 + 64 * 12) / 300
     samples = MeanMatched(trace=trace, match="samples")
-    assert samples.propose(Progress(299, 300, 100)) == pytest.approx((2 * 256 + 2 * 1024 + 3 * 4096 + 64 * 12) / 300)
+    assert samples.propose(Position(299, 300, 100)) == pytest.approx((2 * 256 + 2 * 1024 + 3 * 4096 + 64 * 12) / 300)
 
 
 def test_the_mean_of_a_constant_is_that_constant_whatever_the_budget_cut(tmp_path):
     constant = write(tmp_path / "trace.parquet", [64, 64, 10])
     for match in ("updates", "samples"):
-        assert MeanMatched(trace=constant, match=match).propose(Progress(0, 138, 100)) == pytest.approx(64)
+        assert MeanMatched(trace=constant, match=match).propose(Position(0, 138, 100)) == pytest.approx(64)
 
 
 def test_jump(trace):
     # 64 first comes at sample 64; the first change, to 32, at sample 32
     for at, start in (("maximum", 64), ("change", 32)):
         scheduler = Jump(trace=trace, at=at)
-        assert scheduler.propose(Progress(0, 300, 100)) == 16
-        assert scheduler.propose(Progress(start - 1, 300, 100)) == 16
-        assert scheduler.propose(Progress(start, 300, 100)) == 64
-        assert scheduler.propose(Progress(299, 300, 100)) == 64
-        assert scheduler.propose(Progress(2 * start, 600, 100)) == 64
+        assert scheduler.propose(Position(0, 300, 100)) == 16
+        assert scheduler.propose(Position(start - 1, 300, 100)) == 16
+        assert scheduler.propose(Position(start, 300, 100)) == 64
+        assert scheduler.propose(Position(299, 300, 100)) == 64
+        assert scheduler.propose(Position(2 * start, 600, 100)) == 64
 
 
 @pytest.mark.parametrize("at", ["maximum", "change"])
@@ -124,7 +124,7 @@ def test_a_run_is_named_by_its_digest_its_folder_or_its_trace(trace, tmp_path, k
         kind(trace=str(tmp_path / "runs" / "0a1b2c3d4e5f6789")),
         kind(trace="0a1b2c3d4e5f6789", results=str(tmp_path)),
     ]
-    wishes = [[way.propose(Progress(samples, 300, 100)) for samples in range(300)] for way in ways]
+    wishes = [[way.propose(Position(samples, 300, 100)) for samples in range(300)] for way in ways]
     assert wishes[0] == wishes[1] == wishes[2]
     assert ways[0].state_dict() == {}  # the sizes are no state
 
@@ -135,7 +135,7 @@ def test_a_block_size_is_replayed_too(tmp_path):
     rows = rows.assign(batch_size_granted=4, block_size_granted=[8, 16, 32, 32, 32])
     rows.assign(samples=(rows["batch_size"] * rows["block_size"]).cumsum()).to_parquet(path)
     scheduler = Replay(trace=str(path), column="block_size")
-    assert [scheduler.propose(Progress(samples, 432, 100)) for samples in (0, 32, 96, 224, 352)] == [8, 16, 32, 32, 32]
+    assert [scheduler.propose(Position(samples, 432, 100)) for samples in (0, 32, 96, 224, 352)] == [8, 16, 32, 32, 32]
 
 
 def test_the_digest_is_of_sizes_and_samples_and_of_nothing_else(trace, tmp_path):

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from adaptive_bench.schedulers import CriticalWarmup, Progress
+from adaptive_bench.schedulers import CriticalWarmup, Position
 
 
 def at(scheduler: CriticalWarmup, share: float) -> float:
-    return scheduler.propose(Progress(round(share * 100_000), 100_000, 1000))
+    return scheduler.propose(Position(round(share * 100_000), 100_000, 1000))
 
 
 def test_it_doubles_as_the_critical_batch_size_reaches_the_next_doubling():

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from omegaconf import OmegaConf
 
-from adaptive_bench.schedulers import BatchShape, Deba, DebaFlags, Observation, Progress, SizeRange, Stat
-from adaptive_bench.schedulers.stability import Stability, confidence, third_quartile
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.schedulers import BatchShape, Deba, DebaFlags, Observation, Position, SizeRange, Stat
+from adaptive_bench.schedulers.epoch_signals import EpochSignals, confidence, third_quartile
+from adaptive_bench.training.size_controller import SizeController
 
 N = 100  # samples an epoch
 SIGNALS = ("variance", "norm_variation", "loss_variation")
@@ -19,15 +19,15 @@ MODEL = {"_target_": "models.mlp", "hidden": [64]}
 def step(samples: int, *, at: int, loss: float = 1.0, size: int | None = None, **stats: float) -> Observation:
     """A step of so many samples that ends at sample `at`."""
     measured = {Stat(name): value for name, value in stats.items()}
-    after = Progress(at, 100 * N, N)
-    return Observation(progress=after, shape=BatchShape(samples), lr=0.1, loss=loss, stats=measured, size=size)
+    after = Position(at, 100 * N, N)
+    return Observation(position=after, shape=BatchShape(samples), lr=0.1, loss=loss, stats=measured, size=size)
 
 
 def epochs(rule: Deba | DebaFlags, values, *, size: int = 100):
     """Epochs of one step each from (variance, norm, loss); yields the rule's signals and its wish behind each."""
     for epoch, (variance, norm, loss) in enumerate(values, start=1):
         rule.observe(step(N, at=epoch * N, loss=loss, size=size, component_variance=variance, grad_norm=norm))
-        yield rule.signals(), rule.propose(Progress(epoch * N, 100 * N, N))
+        yield rule.signals(), rule.propose(Position(epoch * N, 100 * N, N))
 
 
 @pytest.fixture
@@ -102,18 +102,18 @@ def test_an_epoch_without_its_signals_is_a_hold():
     rule = Deba(initial=100)
     list(epochs(rule, SEQUENCE[:3]))
     rule.observe(step(N, at=4 * N, size=60))  # not measured
-    assert rule.propose(Progress(4 * N, 100 * N, N)) == 60
+    assert rule.propose(Position(4 * N, 100 * N, N)) == 60
     assert math.isnan(rule.signals()["score"])
     rule.observe(step(N, at=5 * N, size=60, component_variance=math.inf, grad_norm=math.nan))
-    assert rule.propose(Progress(5 * N, 100 * N, N)) == 60
+    assert rule.propose(Position(5 * N, 100 * N, N)) == 60
     assert rule.stability.history["variance"] == [4, 4, 1]
 
 
-def steady(slot: Slot, samples: int) -> list[tuple[int, int]]:
+def steady(slot: SizeController, samples: int) -> list[tuple[int, int]]:
     """Signals that halve every epoch, so that every decision from epoch 3 on is to grow; the changes as (sample, size)."""
     at, changes = 0, []
     while at < samples:
-        size, _ = slot.advance(Progress(at, samples, N))
+        size, _ = slot.advance(Position(at, samples, N))
         if not changes or changes[-1][1] != size:
             changes.append((at, size))
         epoch = at // N + 1  # that the step begins in
@@ -126,12 +126,12 @@ def steady(slot: Slot, samples: int) -> list[tuple[int, int]]:
 
 def test_the_slot_keeps_the_cooldown_and_a_wish_does_not_compound_in_it():
     # 10 until sample 500; 1.5 x 10 = 15 until 1,000, where the next step starts at 1,010; 22.5 rounds to 23
-    slot = Slot(scheduler=Deba(initial=10), sizes=SizeRange(maximum=1000))
+    slot = SizeController(scheduler=Deba(initial=10), sizes=SizeRange(maximum=1000))
     assert steady(slot, 1400) == [(0, 10), (500, 15), (1010, 23)]
 
 
 def test_without_a_cooldown_the_size_grows_every_epoch_from_the_third_on():
-    slot = Slot(scheduler=Deba(initial=10, cooldown=0), sizes=SizeRange(maximum=1000))
+    slot = SizeController(scheduler=Deba(initial=10, cooldown=0), sizes=SizeRange(maximum=1000))
     assert steady(slot, 500) == [(0, 10), (300, 15), (405, 23)]
 
 
@@ -170,7 +170,7 @@ def test_flags_take_thresholds_from_a_calibration_unless_they_are_set(calibratio
 
 
 def test_the_loss_of_an_epoch_is_weighted_by_samples_and_a_step_counts_where_it_began():
-    window = Stability()
+    window = EpochSignals()
     window.observe(step(75, at=75, loss=2))
     window.observe(step(50, at=125, loss=12, component_variance=1, grad_norm=1))  # began in the first epoch
     assert window.last_loss == pytest.approx((75 * 2 + 50 * 12) / 125)
@@ -179,8 +179,8 @@ def test_the_loss_of_an_epoch_is_weighted_by_samples_and_a_step_counts_where_it_
 
 
 def test_the_last_steps_of_an_epoch_are_measured_or_every_one():
-    last, mean = Stability(), Stability(grad_source="epoch_mean")
-    assert [last.measures(Progress(at, 1000, N), 30) for at in (0, 69, 70, 99, 100, 170)] == [
+    last, mean = EpochSignals(), EpochSignals(grad_source="epoch_mean")
+    assert [last.measures(Position(at, 1000, N), 30) for at in (0, 69, 70, 99, 100, 170)] == [
         False,
         True,
         True,
@@ -188,11 +188,11 @@ def test_the_last_steps_of_an_epoch_are_measured_or_every_one():
         False,
         True,
     ]
-    assert all(mean.measures(Progress(at, 1000, N), 30) for at in (0, 30, 60, 90))
+    assert all(mean.measures(Position(at, 1000, N), 30) for at in (0, 30, 60, 90))
 
 
 def test_the_mean_gradient_of_an_epoch_is_the_sum_over_its_samples():
-    window = Stability(grad_source="epoch_mean")
+    window = EpochSignals(grad_source="epoch_mean")
     window.observe(step(50, at=50, epoch_component_variance=9e9, epoch_grad_sq_norm=9e9))
     window.observe(step(50, at=100, epoch_component_variance=20_000, epoch_grad_sq_norm=90_000))
     assert window.latest == pytest.approx({"variance": 2})  # 20,000 / 100^2
@@ -201,7 +201,7 @@ def test_the_mean_gradient_of_an_epoch_is_the_sum_over_its_samples():
 
 
 def test_the_window_slides():
-    window = Stability(window=3)
+    window = EpochSignals(window=3)
     for epoch, variance in enumerate([1, 2, 3, 4, 5], start=1):
         window.observe(step(N, at=epoch * N, component_variance=variance, grad_norm=1))
     assert window.history["variance"] == [3, 4, 5]
@@ -219,9 +219,9 @@ def test_the_window_goes_through_a_checkpoint():
 
 
 def test_a_rest_at_the_end_of_an_epoch_is_no_gradient_to_go_by():
-    window = Stability()
+    window = EpochSignals()
     window.observe(step(90, at=90, component_variance=3, grad_norm=4))
-    window.observe(replace(step(10, at=100, component_variance=70, grad_norm=80), whole=False))
+    window.observe(replace(step(10, at=100, component_variance=70, grad_norm=80), uncut=False))
     assert window.latest == {"variance": 3}
     window.observe(step(100, at=200, component_variance=5, grad_norm=6))
     assert window.latest["norm_variation"] == pytest.approx(0.5)

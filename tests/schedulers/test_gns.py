@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from adaptive_bench.schedulers import GradientNoiseScale, Progress, SizeRange, Stat
+from adaptive_bench.schedulers import GradientNoiseScale, Position, SizeRange, Stat
 from adaptive_bench.schedulers.gns import noise_scale_of_sheet
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.training.size_controller import SizeController
 from tests.schedulers.observations import BUDGET, EPOCH, seen, wish
 
 
@@ -54,10 +54,10 @@ def test_it_refuses_to_act_on_noise():
 
 
 def test_one_change_an_epoch_and_at_most_doubled_by_default():
-    slot = Slot(scheduler=GradientNoiseScale(initial=10), sizes=SizeRange(maximum=500))
+    slot = SizeController(scheduler=GradientNoiseScale(initial=10), sizes=SizeRange(maximum=500))
     sizes = []
     for samples in range(0, 4000, 250):
-        sizes.append(slot.advance(Progress(samples, BUDGET, EPOCH))[0])
+        sizes.append(slot.advance(Position(samples, BUDGET, EPOCH))[0])
         slot.observe(seen(samples + 250, pair(1.0, 300.0), batch=250))
     assert sizes == [10] * 4 + [20] * 4 + [40] * 4 + [80] * 4
 
@@ -83,7 +83,7 @@ def test_the_sheets_ratio_is_converted():
 def test_steps_that_do_not_split_as_the_others_say_nothing():
     scheduler = GradientNoiseScale(initial=100, estimator="sheet")
     scheduler.observe(seen(100, sheet(1.5), size=100))
-    scheduler.observe(replace(seen(107, {Stat.MICROBATCH_RATIO: 0.0, Stat.MICROBATCHES: 1}, size=100), whole=False))
+    scheduler.observe(replace(seen(107, {Stat.MICROBATCH_RATIO: 0.0, Stat.MICROBATCHES: 1}, size=100), uncut=False))
     scheduler.observe(seen(200, {Stat.MICROBATCH_RATIO: math.nan, Stat.MICROBATCHES: 1}, size=100))
     assert wish(scheduler) == pytest.approx(100)
     assert scheduler.signals()["sheet_ratio_limit"] == 3

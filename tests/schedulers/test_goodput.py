@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from adaptive_bench.schedulers import BatchShape, Goodput, Progress, SizeRange, Stat
-from adaptive_bench.training.size_controller import Slot
+from adaptive_bench.schedulers import BatchShape, Goodput, Position, SizeRange, Stat
+from adaptive_bench.training.size_controller import SizeController
 from tests.schedulers.observations import BUDGET, EPOCH, seen, wish
 
 
@@ -60,10 +60,10 @@ def test_with_one_size_known_it_tries_a_larger_one():
 
 
 def test_growth_waits_for_the_time_of_the_size_it_grew_to():
-    slot = Slot(scheduler=Goodput(initial=10, largest=400), sizes=SizeRange(maximum=400))
+    slot = SizeController(scheduler=Goodput(initial=10, largest=400), sizes=SizeRange(maximum=400))
     sizes, samples = [], 0
     while samples < 4000:
-        size, _ = slot.advance(Progress(samples, BUDGET, EPOCH))
+        size, _ = slot.advance(Position(samples, BUDGET, EPOCH))
         samples += size
         slot.observe(seen(samples, moments(30.0), batch=size, seconds=0.01 * size))  # no throughput to gain
         sizes.append(size)
@@ -75,7 +75,7 @@ def test_the_rest_of_a_text_is_no_size_to_time():
     scheduler = Goodput(initial=100)
     run(scheduler, [(100, 100, 2.0), (200, 100, 2.0)])
     for samples in (207, 214):
-        scheduler.observe(replace(seen(samples, batch=7, size=100, seconds=0.01), whole=False))
+        scheduler.observe(replace(seen(samples, batch=7, size=100, seconds=0.01), uncut=False))
     assert scheduler.step_time() == (2.0, 0.0)
     scheduler.observe(replace(seen(1000, size=100, seconds=9.0), shape=BatchShape(100, 2)))
     assert list(scheduler.times) == ["100"]
@@ -87,7 +87,7 @@ def test_nothing_is_decided_without_times_or_inside_an_epoch():
     run(scheduler, [(900, 100, math.nan), (1000, 100, math.nan)])
     run(scheduler, [(1100, 100, 1.0), (1200, 100, 1.0)])
     assert wish(scheduler) == 100
-    assert scheduler.propose(Progress(0, 10, 10)) == 100
+    assert scheduler.propose(Position(0, 10, 10)) == 100
 
 
 @pytest.mark.parametrize(

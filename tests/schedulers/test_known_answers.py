@@ -14,7 +14,7 @@ from adaptive_bench.schedulers import (
     Fixed,
     Linear,
     Observation,
-    Progress,
+    Position,
     SizeRange,
     SizeScheduler,
     Step,
@@ -24,7 +24,7 @@ from adaptive_bench.stats import Stat
 
 def path(scheduler: SizeScheduler, *, epochs: int, at: float = 0.0, n: int = 1000) -> list[float]:
     """What is wished for `at` so much of each epoch."""
-    return [scheduler.propose(Progress(round((epoch + at) * n), epochs * n, n)) for epoch in range(epochs)]
+    return [scheduler.propose(Position(round((epoch + at) * n), epochs * n, n)) for epoch in range(epochs)]
 
 
 def test_fixed():
@@ -48,7 +48,7 @@ def test_exponential_takes_the_power_of_the_real_value():
 
 
 def test_exponential_beyond_what_a_float_holds_asks_for_the_maximum():
-    assert Exponential(initial=2, factor=10, interval=0.001).propose(Progress(999, 1000, 1000)) == math.inf
+    assert Exponential(initial=2, factor=10, interval=0.001).propose(Position(999, 1000, 1000)) == math.inf
 
 
 def test_cyclical():
@@ -60,8 +60,8 @@ def test_cyclical():
 def test_step():
     scheduler = Step(initial=32, milestones=[2, 4], sizes=[64, 16])
     assert path(scheduler, epochs=5) == [32, 32, 64, 64, 16]
-    assert scheduler.propose(Progress(1999, 5000, 1000)) == 32
-    assert scheduler.propose(Progress(2000, 5000, 1000)) == 64
+    assert scheduler.propose(Position(1999, 5000, 1000)) == 32
+    assert scheduler.propose(Position(2000, 5000, 1000)) == 64
     assert not scheduler.only_grows()
     assert Step(initial=32, milestones=[2], sizes=[64]).only_grows()
 
@@ -77,10 +77,10 @@ def epoch_of(scheduler: DiveBatch, *, epoch: int, n: int, steps: int, sq_norm: f
     """One epoch in equal steps; every g_i has |g_i|^2 = sq_norm, and the sum of all ends at squared norm sum_sq_norm."""
     for step in range(1, steps + 1):
         samples = epoch * n + n * step // steps
-        stats = {Stat.SAMPLE_SQ_NORMS: sq_norm, Stat.EPOCH_GRAD_SQ_NORM: sum_sq_norm * (step / steps) ** 2}
-        stats = stats if scheduler.measures(Progress(samples - n // steps, 10 * n, n), n // steps) else {}
+        stats = {Stat.MEAN_SAMPLE_SQ_NORM: sq_norm, Stat.EPOCH_GRAD_SQ_NORM: sum_sq_norm * (step / steps) ** 2}
+        stats = stats if scheduler.measures(Position(samples - n // steps, 10 * n, n), n // steps) else {}
         shape = BatchShape(n // steps)
-        scheduler.observe(Observation(progress=Progress(samples, 10 * n, n), shape=shape, lr=0.1, loss=1.0, stats=stats))
+        scheduler.observe(Observation(position=Position(samples, 10 * n, n), shape=shape, lr=0.1, loss=1.0, stats=stats))
 
 
 @pytest.mark.parametrize(
@@ -91,62 +91,62 @@ def epoch_of(scheduler: DiveBatch, *, epoch: int, n: int, steps: int, sq_norm: f
 def test_divebatch(delta, monotone, size):
     n = 50_000
     scheduler = DiveBatch(initial=128, delta=delta, monotone=monotone)
-    assert scheduler.propose(Progress(0, 10 * n, n)) == 128
+    assert scheduler.propose(Position(0, 10 * n, n)) == 128
     epoch_of(scheduler, epoch=0, n=n, steps=50, sq_norm=4.2, sum_sq_norm=100_000)
-    assert scheduler.propose(Progress(n, 10 * n, n)) == pytest.approx(size)
+    assert scheduler.propose(Position(n, 10 * n, n)) == pytest.approx(size)
     assert scheduler.diversity == pytest.approx(2.1)
-    assert SizeRange(maximum=2048).grant(scheduler.propose(Progress(n, 10 * n, n)), 128) == min(size, 2048)
+    assert SizeRange(maximum=2048).grant(scheduler.propose(Position(n, 10 * n, n)), 128) == min(size, 2048)
 
 
 def test_divebatch_measures_and_resizes_only_around_its_interval():
     n, scheduler = 1000, DiveBatch(initial=10, delta=1, interval=3)
     for epoch, diversity, size in [(0, 1, 10), (1, 1, 10), (2, 0.05, 50), (3, 9, 50), (4, 9, 50), (5, 0.08, 80)]:
-        assert scheduler.measures(Progress(epoch * n, 10 * n, n), 1) == (epoch in (2, 5))
+        assert scheduler.measures(Position(epoch * n, 10 * n, n), 1) == (epoch in (2, 5))
         epoch_of(scheduler, epoch=epoch, n=n, steps=10, sq_norm=diversity, sum_sq_norm=1000)
-        assert scheduler.propose(Progress((epoch + 1) * n, 10 * n, n)) == pytest.approx(size)
+        assert scheduler.propose(Position((epoch + 1) * n, 10 * n, n)) == pytest.approx(size)
 
 
 def test_divebatch_resizes_every_tenth_of_the_budget_unless_told():
     # 200 epochs: the 20th, 40th ... are measured; 4 epochs: every one
-    assert [e for e in range(60) if DiveBatch().measures(Progress(e * 1000, 200_000, 1000), 1)] == [19, 39, 59]
-    assert all(DiveBatch().measures(Progress(e * 1000, 4000, 1000), 1) for e in range(4))
+    assert [e for e in range(60) if DiveBatch().measures(Position(e * 1000, 200_000, 1000), 1)] == [19, 39, 59]
+    assert all(DiveBatch().measures(Position(e * 1000, 4000, 1000), 1) for e in range(4))
 
 
 def test_divebatch_with_no_gradient_left_asks_for_the_maximum():
     scheduler = DiveBatch(initial=10)
     epoch_of(scheduler, epoch=0, n=1000, steps=4, sq_norm=1.0, sum_sq_norm=0.0)
-    assert scheduler.propose(Progress(1000, 2000, 1000)) == math.inf
+    assert scheduler.propose(Position(1000, 2000, 1000)) == math.inf
 
 
 def test_divebatch_counts_a_batch_that_crosses_the_border_in_the_epoch_it_began_in():
     scheduler = DiveBatch(initial=10, delta=1)
-    stats = {Stat.SAMPLE_SQ_NORMS: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2400.0}
-    scheduler.observe(Observation(progress=Progress(1200, 9000, 1000), shape=BatchShape(1200), lr=0.1, loss=1.0, stats=stats))
-    assert scheduler.propose(Progress(1200, 9000, 1000)) == pytest.approx(1000 * 2 * 1200 / 2400)
+    stats = {Stat.MEAN_SAMPLE_SQ_NORM: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2400.0}
+    scheduler.observe(Observation(position=Position(1200, 9000, 1000), shape=BatchShape(1200), lr=0.1, loss=1.0, stats=stats))
+    assert scheduler.propose(Position(1200, 9000, 1000)) == pytest.approx(1000 * 2 * 1200 / 2400)
     assert scheduler.sum_of_sq_norms == 0
 
 
 def test_divebatch_counts_rows_of_a_text():
     scheduler = DiveBatch(initial=10, delta=1)
-    stats = {Stat.SAMPLE_SQ_NORMS: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2000.0}
+    stats = {Stat.MEAN_SAMPLE_SQ_NORM: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2000.0}
     # 9 rows of 110 tokens and a rest of 10 rows of one token: n = 19, diversity (9 * 2 + 10 * 2) / 2000
     for samples, shape in [(990, BatchShape(9, 110)), (1000, BatchShape(10, 1))]:
-        progress = Progress(samples, 9000, 1000)
-        scheduler.observe(Observation(progress=progress, shape=shape, lr=0.1, loss=1.0, stats=stats, size=10, whole=False))
+        position = Position(samples, 9000, 1000)
+        scheduler.observe(Observation(position=position, shape=shape, lr=0.1, loss=1.0, stats=stats, size=10, uncut=False))
     assert scheduler.diversity == pytest.approx(38 / 2000)
-    assert scheduler.propose(Progress(1000, 9000, 1000)) == 10
+    assert scheduler.propose(Position(1000, 9000, 1000)) == 10
 
 
 def moments(samples: int, sq_norm: float, variance: float) -> Observation:
     stats = {Stat.GRAD_SQ_NORM: sq_norm, Stat.GRAD_VARIANCE: variance}
-    return Observation(progress=Progress(samples, 9000, 1000), shape=BatchShape(100), lr=0.1, loss=1.0, stats=stats)
+    return Observation(position=Position(samples, 9000, 1000), shape=BatchShape(100), lr=0.1, loss=1.0, stats=stats)
 
 
 def test_divebatch_from_moments_is_delta_times_one_plus_the_noise_scale():
     scheduler = DiveBatch(initial=10, delta=0.5, variant="moments", interval=2, half_life=0)
     for samples, wish in [(900, 10), (1000, 10), (1900, 10), (2000, 150.5), (2100, 150.5)]:
         scheduler.observe(moments(samples, 2.0, 600.0))
-        assert scheduler.propose(Progress(samples, 9000, 1000)) == pytest.approx(wish)
+        assert scheduler.propose(Position(samples, 9000, 1000)) == pytest.approx(wish)
     assert scheduler.diversity == pytest.approx(301 / 1000)
 
 
@@ -154,20 +154,20 @@ def test_divebatch_from_moments_waits_until_they_are_known():
     scheduler = DiveBatch(initial=10, variant="moments", interval=1, max_relative_error=0.01)
     for samples, variance in [(900, 1.0), (1000, 900.0)]:
         scheduler.observe(moments(samples, 2.0, variance))
-    assert scheduler.propose(Progress(1000, 9000, 1000)) == 10
+    assert scheduler.propose(Position(1000, 9000, 1000)) == 10
 
 
 def test_the_oracle_resizes_where_it_was_shown_the_diversity():
     scheduler = DiveBatchOracle(initial=10, delta=0.1, interval=2)
-    border = Progress(1990, 9000, 1000)
+    border = Position(1990, 9000, 1000)
     assert scheduler.measures(border, 20)
-    assert not scheduler.measures(Progress(990, 9000, 1000), 20)
-    assert not scheduler.measures(Progress(7990, 8000, 1000), 10)  # nothing comes behind it
+    assert not scheduler.measures(Position(990, 9000, 1000), 20)
+    assert not scheduler.measures(Position(7990, 8000, 1000), 10)  # nothing comes behind it
     seen = Observation(
-        progress=Progress(2010, 9000, 1000), shape=BatchShape(20), lr=0.1, loss=1.0, stats={Stat.DIVERSITY_BOUND: 2100.0}
+        position=Position(2010, 9000, 1000), shape=BatchShape(20), lr=0.1, loss=1.0, stats={Stat.DIVERSITY_BOUND: 2100.0}
     )
     scheduler.observe(seen)
-    assert scheduler.propose(Progress(2010, 9000, 1000)) == pytest.approx(210)
+    assert scheduler.propose(Position(2010, 9000, 1000)) == pytest.approx(210)
 
 
 @pytest.mark.parametrize(

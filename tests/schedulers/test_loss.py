@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from adaptive_bench.schedulers import BatchShape, LossBased, Observation, Progress
+from adaptive_bench.schedulers import BatchShape, LossBased, Observation, Position
 
 EPOCH = 1000
 
 
 def see(scheduler: LossBased, loss: float, *, until: int, samples: int, granted: int = 100) -> float:
     """One step that ends at `until`; returns the wish behind it."""
-    progress = Progress(until, 100 * EPOCH, EPOCH)
-    scheduler.observe(Observation(progress=progress, shape=BatchShape(samples), lr=0.1, loss=loss, stats={}, size=granted))
-    return scheduler.propose(progress)
+    position = Position(until, 100 * EPOCH, EPOCH)
+    scheduler.observe(Observation(position=position, shape=BatchShape(samples), lr=0.1, loss=loss, stats={}, size=granted))
+    return scheduler.propose(position)
 
 
 def epochs(scheduler: LossBased, losses: Sequence[float]) -> list[float]:

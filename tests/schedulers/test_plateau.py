@@ -6,19 +6,19 @@ import random
 import pytest
 import torch
 
-from adaptive_bench.schedulers import BatchShape, Observation, Plateau, Progress
+from adaptive_bench.schedulers import BatchShape, Observation, Plateau, Position
 
 
 def path(scheduler: Plateau, evaluations: list[float | None], *, most: float = math.inf) -> list[float]:
     """The wish behind each step; what is wished for is granted, up to `most`."""
     wishes = []
     for step, evaluation in enumerate(evaluations, start=1):
-        progress = Progress(100 * step, 100_000, 1000)
-        granted = round(min(scheduler.propose(progress), most))
+        position = Position(100 * step, 100_000, 1000)
+        granted = round(min(scheduler.propose(position), most))
         scheduler.observe(
-            Observation(progress=progress, shape=BatchShape(100), lr=0.1, loss=1.0, stats={}, evaluation=evaluation, size=granted)
+            Observation(position=position, shape=BatchShape(100), lr=0.1, loss=1.0, stats={}, evaluation=evaluation, size=granted)
         )
-        wishes.append(scheduler.propose(progress))
+        wishes.append(scheduler.propose(position))
     return wishes
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from adaptive_bench.experiment.build import plan
-from adaptive_bench.schedulers import Progress, RandomBptt
+from adaptive_bench.schedulers import Position, RandomBptt
 from tests.conftest import composed
 
 MANY = 20_000
@@ -15,7 +15,7 @@ MANY = 20_000
 
 def wishes(scheduler: RandomBptt, *, stride: int = 1) -> list[float]:
     """What is wished for at so many positions behind the first."""
-    return [scheduler.propose(Progress(stride * place, 10**9, 10**6)) for place in range(1, MANY + 1)]
+    return [scheduler.propose(Position(stride * place, 10**9, 10**6)) for place in range(1, MANY + 1)]
 
 
 @pytest.mark.parametrize(("stride", "seed"), [(1, 0), (1400, 1)])
@@ -52,13 +52,13 @@ def test_a_draw_belongs_to_its_position_whatever_was_asked_before():
     straight = wishes(RandomBptt(seed=5))
     other = RandomBptt(seed=5)
     for place in (17, 3, 17, 9_999, 3):
-        assert other.propose(Progress(place, 70_000, 350)) == straight[place - 1]
+        assert other.propose(Position(place, 70_000, 350)) == straight[place - 1]
     assert other.state_dict() == {}
 
 
 def test_a_seed_is_the_same_run_under_every_python():
     scheduler = RandomBptt(seed=0)
-    assert [scheduler.propose(Progress(place, 100, 100)) for place in range(12)] == [
+    assert [scheduler.propose(Position(place, 100, 100)) for place in range(12)] == [
         70,
         72,
         71,
@@ -82,7 +82,7 @@ def test_seeds_have_nothing_in_common():
 
 
 def test_the_first_step_is_the_base_itself_under_every_seed():
-    assert {RandomBptt(initial=33.5, seed=seed).propose(Progress(0, 100, 100)) for seed in range(50)} == {33.5}
+    assert {RandomBptt(initial=33.5, seed=seed).propose(Position(0, 100, 100)) for seed in range(50)} == {33.5}
 
 
 def test_seeds_are_one_cell(tmp_path):
@@ -113,7 +113,7 @@ def test_the_linear_rule_gives_the_authors_learning_rate_at_each_step(trained):
     assert steps["lr"].tolist() == pytest.approx((0.1 * lengths / 40).tolist(), rel=1e-12)
     starts = steps["samples"] - steps["batch_size"] * steps["block_size"]
     drawn = RandomBptt(initial=40, seed=3)
-    assert lengths.tolist() == [drawn.propose(Progress(start, 8000, 8000)) for start in starts]
+    assert lengths.tolist() == [drawn.propose(Position(start, 8000, 8000)) for start in starts]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from adaptive_bench.schedulers import (
     Exponential,
     Linear,
     MeanMatched,
-    Progress,
+    Position,
     RandomBptt,
     Reversed,
     Shuffled,
@@ -34,21 +34,21 @@ def doubling() -> Exponential:
 def test_a_reversed_schedule_is_met_exactly_at_tenths_of_the_budget():
     scheduler, n = Reversed(schedule=doubling()), 997  # an epoch that no power of two divides
     for epoch, size in {0: 256, 10: 128, 20: 64, 30: 32, 40: 16}.items():
-        assert scheduler.propose(Progress(epoch * n, 50 * n, n)) == size
-        assert scheduler.propose(Progress((epoch + 10) * n - 1, 50 * n, n)) == size
+        assert scheduler.propose(Position(epoch * n, 50 * n, n)) == size
+        assert scheduler.propose(Position((epoch + 10) * n - 1, 50 * n, n)) == size
 
 
 @pytest.mark.parametrize("budget", [7, 99, 101, 300, 12_345])
 def test_a_schedule_reversed_twice_is_the_schedule_at_hundredths_of_the_budget(budget):
     twice = Reversed(schedule=Reversed(schedule=doubling()))
     for first in {-(-share * budget // 100) for share in range(100)} - {budget}:
-        here = Progress(first, budget, max(1, budget // 50))
+        here = Position(first, budget, max(1, budget // 50))
         assert twice.propose(here) == doubling().propose(here)
 
 
 def test_a_share_that_begins_between_two_samples_begins_with_the_next():
     backwards = Reversed(schedule=Step(initial=8, milestones=[0.3, 0.7], sizes=[64, 32]))
-    sizes = [backwards.propose(Progress(samples, 1005, 1005)) for samples in range(1005)]  # borders at 301.5 and 703.5
+    sizes = [backwards.propose(Position(samples, 1005, 1005)) for samples in range(1005)]  # borders at 301.5 and 703.5
     assert sizes == [32] * 302 + [64] * 402 + [8] * 301
 
 
@@ -62,7 +62,7 @@ def test_a_reversed_schedule_takes_the_updates_of_the_schedule():
 def test_a_shuffled_schedule_serves_each_share_once_in_the_order_of_the_seed():
     def served(seed: int) -> list[float]:
         scheduler = Shuffled(schedule=Linear(initial=1, increment=1), seed=seed)
-        return [scheduler.propose(Progress(share, 100, 1)) for share in range(100)]
+        return [scheduler.propose(Position(share, 100, 1)) for share in range(100)]
 
     assert sorted(served(0)) == list(range(1, 101))
     assert served(0) == served(0) != served(1)
@@ -75,7 +75,7 @@ def test_the_mean_of_a_schedule(match, mean):
     scheduler = MeanMatched(schedule=doubling(), match=match)
     assert scheduler.only_grows()
     for samples in (0, 49_999):
-        assert scheduler.propose(Progress(samples, 50_000, 1000)) == pytest.approx(mean)
+        assert scheduler.propose(Position(samples, 50_000, 1000)) == pytest.approx(mean)
     assert mean == pytest.approx({"samples": 99.2, "updates": 41.29}[match], abs=0.001)
 
 
@@ -89,19 +89,19 @@ def test_the_mean_of_a_schedule_that_asks_for_everything_is_the_maximum():
     endless = Exponential(initial=2, factor=10, interval=0.001)
     assert sizes_of(MeanMatched(schedule=endless, match="samples"))[0] == 300  # what the budget leaves of 1,000
     # the first of the hundred shares, at 2, takes all updates: 100 / (1 / 2)
-    assert MeanMatched(schedule=endless).propose(Progress(0, 300, 100)) == pytest.approx(200)
+    assert MeanMatched(schedule=endless).propose(Position(0, 300, 100)) == pytest.approx(200)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_is_asked_about_the_run_at_hand_and_nothing_of_it_is_state(kind):
     scheduler = kind(schedule=doubling())
-    short, long = Progress(0, 1000, 100), Progress(0, 5000, 100)  # ten epochs: 16 throughout; fifty: up to 256
+    short, long = Position(0, 1000, 100), Position(0, 5000, 100)  # ten epochs: 16 throughout; fifty: up to 256
     first = scheduler.propose(short)
     assert first == pytest.approx(16)
     scheduler.propose(long)
     assert scheduler.propose(short) == first
     assert scheduler.state_dict() == {}
-    assert sum(scheduler.propose(Progress(samples, 5000, 100)) for samples in range(5000)) > 5000 * 41
+    assert sum(scheduler.propose(Position(samples, 5000, 100)) for samples in range(5000)) > 5000 * 41
 
 
 def test_the_range_of_the_control_clips_a_schedule_and_the_one_of_the_schedule_does_not():
@@ -118,7 +118,7 @@ def test_the_range_of_the_control_clips_a_schedule_and_the_one_of_the_schedule_d
         ({"trace": "0a1b", "schedule": Linear()}, "trace=0a1b and schedule=Linear: one of the two is expected"),
         ({"schedule": "exponential"}, "schedule='exponential': a scheduler is expected"),
         ({"schedule": Confidence()}, "schedule=Confidence: its sizes depend on what it observes"),
-        ({"schedule": Smith(schedule=lambda progress: 1.0)}, "schedule=Smith: its sizes depend on what it observes"),
+        ({"schedule": Smith(schedule=lambda position: 1.0)}, "schedule=Smith: its sizes depend on what it observes"),
     ],
 )
 def test_a_schedule_that_is_no_rule_of_the_clock_is_refused(kind, settings, says):
@@ -128,11 +128,11 @@ def test_a_schedule_that_is_no_rule_of_the_clock_is_refused(kind, settings, says
 
 def test_the_rules_of_the_clock_are_taken_as_schedules():
     for schedule in (Linear(), Step(), RandomBptt(seed=3), CriticalWarmup(), AdaBatch()):
-        assert Reversed(schedule=schedule).propose(Progress(0, 300, 100)) > 0
+        assert Reversed(schedule=schedule).propose(Position(0, 300, 100)) > 0
 
 
 def test_the_class_that_the_controls_share_is_not_offered_as_one():
-    assert not hasattr(schedulers, "Altered")
+    assert not hasattr(schedulers, "Control")
 
 
 def test_what_a_run_is_does_not_depend_on_where_it_looks_for_a_trace_that_it_does_not_use():

@@ -67,6 +67,6 @@ def test_three_steps_of_three_sizes(tmp_path, prepared, model, rule, precision):
     # the border of an epoch is where DEBA looks; the others look at every step
     for stat in trainer.needs:
         assert [math.isfinite(row[stat]) for row in steps] == [rule != "deba", True, True]
-    assert signal is None or math.isfinite(trainer.batch.signals(trainer.progress)[signal])
+    assert signal is None or math.isfinite(trainer.batch.signals(trainer.position)[signal])
     assert len(trainer.evaluations) == 2
     assert all(math.isfinite(row["loss"]) for row in trainer.evaluations)

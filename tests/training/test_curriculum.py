@@ -108,7 +108,7 @@ def test_mislabelled_samples_come_late(cache, make):
     task = task_of(train_size=1000, crop=0, flip=False)
     flipped = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[:100]
     task.train.labels[flipped] = (task.train.labels[flipped] + 3) % 10
-    Curriculum(**SETTINGS | {"scoring_epochs": 3}).arrange(model_of(make), task, seed=0, cache=cache)
+    Curriculum(**SETTINGS | {"scoring_epochs": 3}).order_samples(model_of(make), task, seed=0, cache=cache)
     (piece,) = task.train.order.advance(1000)
     served = task.train.order.indices(piece)  # epoch 0: from easy to hard
     late = torch.isin(served, flipped).nonzero()  # the places of the mislabelled among 0 to 999; their mean is 499.5 by chance
@@ -117,7 +117,7 @@ def test_mislabelled_samples_come_late(cache, make):
 
 def test_the_order_is_made_of_the_scores(cache):
     task, curriculum = task_of(), Curriculum(**SETTINGS)
-    seconds = curriculum.arrange(model_of(), task, seed=0, cache=cache)
+    seconds = curriculum.order_samples(model_of(), task, seed=0, cache=cache)
     scores = curriculum.scores(model_of(), task, seed=0, cache=cache)
     assert isinstance(scores, Scores)
     assert seconds == scores.seconds
@@ -193,7 +193,7 @@ class Unscorable(Task):
 def test_a_task_that_cannot_be_scored_is_refused(cache):
     curriculum = Curriculum(**SETTINGS)
     curriculum.check(task_of())
-    for refuse in (curriculum.check, lambda task: curriculum.arrange(model_of(), task, seed=0, cache=cache)):
+    for refuse in (curriculum.check, lambda task: curriculum.order_samples(model_of(), task, seed=0, cache=cache)):
         with pytest.raises(ValueError, match=r"samples of Unscorable cannot be scored one by one.*order=shuffled"):
             refuse(Unscorable())
 

@@ -45,7 +45,7 @@ def child(results: Path, place: str | None, count: int, overrides: tuple[str, ..
     if place == "before a step":
         trainer.Trainer.step = dying(trainer.Trainer.step)
     elif place == "after backward":
-        trainer.Descent.step = dying(trainer.Descent.step)
+        trainer.Update.step = dying(trainer.Update.step)
     elif place == "after the update":
         trainer.Trainer._record = dying(trainer.Trainer._record)
     elif place == "while a file is replaced":
@@ -127,7 +127,7 @@ def test_a_text_resumes_in_the_middle_of_its_columns(tmp_path):
 def test_the_run_that_is_killed_has_something_to_lose(uninterrupted):
     _, trace, _ = uninterrupted
     assert trace["batch_size"].nunique() > 2
-    assert trace["sample_sq_norms"].notna().any()
+    assert trace["mean_sample_sq_norm"].notna().any()
     assert trace["lr"].nunique() > 5
 
 

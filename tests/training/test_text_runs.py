@@ -38,7 +38,7 @@ def test_the_loss_of_a_text_is_per_token_however_it_is_reduced(trained):
 def test_divebatch_on_a_text_counts_its_rows(trained):
     trace = trace_of(trained(*TEXT, "scheduler=divebatch", "scheduler.interval=1", "scheduler.delta=1", "batch_size.maximum=62"))
     first = trace[trace["samples"] <= 2001]
-    rows, sums = first["batch_size"], (first["batch_size"] * first["sample_sq_norms"]).sum()
+    rows, sums = first["batch_size"], (first["batch_size"] * first["mean_sample_sq_norm"]).sum()
     wish = rows.sum() * sums / first["epoch_grad_sq_norm"].iloc[-1]
     assert trace["batch_size_wished"].iloc[len(first)] == pytest.approx(max(8, wish))
 

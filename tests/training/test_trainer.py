@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import read, report
 from adaptive_bench.experiment.build import build, plan
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.training.trainer import Diverged
 from tests.conftest import composed
 
@@ -67,7 +67,7 @@ def test_without_an_lr_rule_the_lr_is_one_function_of_samples_for_every_schedule
     for scheduler in SCHEDULERS:
         trace = trace_of(trained("lr_rule=none", *using(scheduler, 16), "epochs=3", "model.norm=group", *chosen))
         before = trace["samples"] - trace["batch_size"]
-        expected = [0.1 * curve(Progress(int(samples), 600, 200)) for samples in before]
+        expected = [0.1 * curve(Position(int(samples), 600, 200)) for samples in before]
         assert trace["lr"].tolist() == expected
         assert schedule == "constant" or len(set(trace["lr"])) > 1
 
@@ -149,7 +149,7 @@ def test_nothing_is_measured_once_the_size_has_arrived(trained):
     trace = trace_of(
         trained("scheduler=divebatch", "scheduler.initial=16", "scheduler.delta=1000", "batch_size.maximum=64", "epochs=3")
     )
-    measured = trace["sample_sq_norms"].notna()
+    measured = trace["mean_sample_sq_norm"].notna()
     assert measured[trace["samples"] <= 200].all()
     assert not measured[trace["batch_size"] == 64].any()
     assert math.isnan(trace["epoch_grad_sq_norm"].iloc[-1])

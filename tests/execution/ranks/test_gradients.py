@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import distributed, nn
 
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
-from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
@@ -51,7 +51,7 @@ def measured(ranks: Ranks, *, most: int | None = None) -> dict[str, dict[str, An
             for size in SIZES:
                 batch, needs = random_batch(size, seed=size), estimator.provides
                 seen = estimator.backward(
-                    mean_cross_entropy, model, batch, needs, loss_scale=8.0, chunks=Chunks(maximum=most), ranks=ranks
+                    mean_cross_entropy, model, batch, needs, loss_scale=8.0, chunks=PhysicalBatch(maximum=most), ranks=ranks
                 )
                 found[f"{name} {kind} {size}"] = outcome(model, seen)
     return found

@@ -8,7 +8,7 @@ from adaptive_bench.validation import one_of, positive, whole_number
 
 
 @dataclass(kw_only=True)
-class Stall(Stateful):
+class Patience(Stateful):
     """More than `patience` evaluations in a row without an improvement, as torch's ReduceLROnPlateau counts them.
 
     v, of which more is better, improves on the best so far where v > best + threshold * |best| (`threshold_mode=relative`) or

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.moments import Pieces
+from adaptive_bench.estimators.moments import GradientMoments
 from adaptive_bench.estimators.stopwatch import Stopwatch
-from adaptive_bench.execution.physical_batch import Chunks
+from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
@@ -20,7 +20,7 @@ Around = Callable[[int, int], AbstractContextManager[None]]  # entered for each 
 
 
 @dataclass(slots=True, kw_only=True)
-class Work:
+class BackwardRequest:
     """A backward pass to do, on a model whose `.grad`s are None."""
 
     loss_fn: LossFunction
@@ -28,7 +28,7 @@ class Work:
     batch: Batch
     needs: AbstractSet[Stat]
     loss_scale: float
-    chunks: Chunks
+    chunks: PhysicalBatch
     ranks: Ranks
     watch: Stopwatch  # runs while something is done only to measure
     physical_batch: int = field(default=0, init=False)  # rows of the largest chunk so far
@@ -36,7 +36,7 @@ class Work:
     def backward(self, first: int, end: int, *, of: int, around: Around = lambda start, stop: nullcontext()) -> float:
         """The share that the rows from `first` up to `end` have in the mean loss of `of` rows, and in every `.grad` its gradient.
 
-        Every `.grad` has to be None before. Chunks, weighted by their rows, add up to that gradient. The backward pass is that
+        Every `.grad` has to be None before. The chunks, weighted by their rows, add up to that gradient. The backward pass is that
         of loss_scale times the loss, so that small gradients survive half precision; the gradients come back divided by it. If
         the loss is not finite, it comes back at once, and every `.grad` is None.
         """
@@ -68,15 +68,15 @@ class Work:
         for parameter, gradient in self.ranks.sum(held, over=parameters).items():
             parameter.grad = gradient
 
-    def plain(self) -> "Pass":
+    def plain(self) -> "BackwardResult":
         """The whole batch, not looked at in pieces."""
-        return Pass(loss=self.whole(), finish=self.add_up)
+        return BackwardResult(loss=self.whole(), finish=self.add_up)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class BackwardResult:
     """One rank's backward pass, before the ranks have added theirs up and any statistic is computed."""
 
     loss: float  # this rank's share of the mean loss
     # puts the batch gradient into the `.grad`s, and says what was seen of its pieces, if any; called if all losses are finite
-    finish: Callable[[], Pieces | None]
+    finish: Callable[[], GradientMoments | None]

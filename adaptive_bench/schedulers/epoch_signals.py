@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-from adaptive_bench.sizes import Progress
+from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, whole_number
@@ -19,7 +19,7 @@ TINY = 1e-30  # keeps 0/0 away: a variance is |g|^2 / d, so 1e-8 would not be sm
 
 
 @dataclass(kw_only=True)
-class Stability(Stateful):
+class EpochSignals(Stateful):
     """Behind each epoch t, g_t the gradient with its d components and L_t the epoch's mean training loss:
 
     variance = |g_t|^2 / d - (mean component)^2, norm_variation = ||g_t| - |g_(t-1)|| / (|g_(t-1)| + 1e-8),
@@ -47,20 +47,20 @@ class Stability(Stateful):
         whole_number("window", self.window, least=2)
         self.history = {name: [] for name in SIGNALS}
 
-    def measures(self, progress: Progress, samples: int) -> bool:
+    def measures(self, position: Position, samples: int) -> bool:
         """Every step, or the last two of an epoch: the very last one of a text may be cut short."""
         if self.grad_source == "epoch_mean":
             return True
-        return progress.samples % progress.epoch_samples + 2 * samples > progress.epoch_samples
+        return position.samples % position.epoch_samples + 2 * samples > position.epoch_samples
 
     def observe(self, seen: Observation) -> None:
         """Take in a step; behind the last one of an epoch there are new signals."""
         self.samples += seen.shape.samples
         self.rows += seen.shape.batch
         self.loss += seen.loss * seen.shape.samples
-        if self.grad_source == "last_batch" and seen.whole and seen.stats.keys() >= NEEDS["last_batch"]:
+        if self.grad_source == "last_batch" and seen.uncut and seen.stats.keys() >= NEEDS["last_batch"]:
             self.gradient = [seen.stats[Stat.COMPONENT_VARIANCE], seen.stats[Stat.GRAD_NORM]]
-        if not seen.crossed(seen.progress.epoch_samples):
+        if not seen.crossed(seen.position.epoch_samples):
             return
         variance, norm = self._gradient(seen)
         loss = self.loss / self.samples

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.moments import SPREAD, Pieces
+from adaptive_bench.estimators.moments import SPREAD, GradientMoments
 from adaptive_bench.estimators.vector import cosine, inner_product, total_sq_norm
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
@@ -16,7 +16,7 @@ Gradient = dict[nn.Parameter, Tensor]
 
 
 @dataclass(kw_only=True)
-class Spread:
+class MicrobatchSums:
     """k micro-batches of b_j samples, B in all, with mean gradients h_j; the batch gradient is g = sum_j (b_j / B) h_j.
 
     Only INNER_PRODUCT_VARIANCE keeps the k gradients, because it wants their products with g, which is known last; everything
@@ -57,9 +57,9 @@ class Spread:
         first, second = self._halves  # the second one is empty everywhere unless it is asked for
         over = list(model.parameters())
         self._halves = self.ranks.sum(first, over=over), self.ranks.sum(second, over=over)
-        (self._weighted_sq_norms,) = self.ranks.total(self._weighted_sq_norms)
+        (self._weighted_sq_norms,) = self.ranks.all_reduce(self._weighted_sq_norms)
 
-    def finish(self) -> Pieces:
+    def finish(self) -> GradientMoments:
         """Put the batch gradient into the `.grad`s and say what was seen. The last call."""
         first, second = self._halves
         halves_cosine = cosine(first, second) if Stat.HALVES_COSINE in self.needs else math.nan
@@ -70,7 +70,7 @@ class Spread:
         asked = self.needs & SPREAD
         measured = {Stat.HALVES_COSINE: halves_cosine, Stat.MICROBATCHES: float(len(self.sizes))}
         measured |= self._around(first) if asked else {}
-        return Pieces(
+        return GradientMoments(
             samples=sum(self.sizes),
             count=len(self.sizes),
             weighted_sq_norms=self._weighted_sq_norms,
@@ -94,5 +94,5 @@ class Spread:
         ratio = self._weighted_sq_norms / (sum(self.sizes) * sq_norm) - 1 if sq_norm > 0 else math.nan
         deviations = (inner_product(gradient, mean) - sq_norm for gradient in self._kept)
         kept = zip(self.sizes[self.first :], deviations, strict=False)
-        (weighted,) = self.ranks.total(sum(size * deviation * deviation for size, deviation in kept))
+        (weighted,) = self.ranks.all_reduce(sum(size * deviation * deviation for size, deviation in kept))
         return {Stat.MICROBATCH_RATIO: ratio, Stat.INNER_PRODUCT_VARIANCE: weighted / (count - 1)}

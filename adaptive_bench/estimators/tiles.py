@@ -8,7 +8,7 @@ from torch import Tensor
 
 def blocks(inputs: Tensor, gradients: Tensor, *, rows: Tensor | None, as_stored: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """The chosen rows (None: all) of both tensors, block by block: contiguous, or in the memory format they are stored in."""
-    size = block_size(inputs, gradients)
+    size = tile_size(inputs, gradients)
     count = len(inputs) if rows is None else len(rows)
     take = _take if as_stored else _take_contiguous
     for start in range(0, count, size):
@@ -16,7 +16,7 @@ def blocks(inputs: Tensor, gradients: Tensor, *, rows: Tensor | None, as_stored:
         yield take(inputs, block), take(gradients, block)
 
 
-def block_size(*tensors: Tensor) -> int:
+def tile_size(*tensors: Tensor) -> int:
     """Rows of a block."""
     limit = 2**18 if tensors[0].device.type == "cpu" else 2**24  # numbers
     return max(1, limit // max(tensor[0].numel() for tensor in tensors))

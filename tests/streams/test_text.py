@@ -59,7 +59,7 @@ def test_a_batch_is_never_larger_than_asked_for(length, sizes):
 def test_with_one_batch_size_every_column_is_a_contiguous_part_of_the_text(length, batch, blocks):
     batch = min(batch, length - 1)
     batches = epoch(counted(length), fitting([(batch, block) for block in blocks], length))
-    assert [each.place.restarts for each in batches] == [True] + [False] * (len(batches) - 1)
+    assert [each.place.resets_state for each in batches] == [True] + [False] * (len(batches) - 1)
     columns = [torch.cat([each.targets[row] for each in batches if row < len(each)]).tolist() for row in range(batch)]
     assert list(chain.from_iterable(columns)) == list(range(1, length))
     assert {len(column) for column in columns} <= {(length - 1) // batch, (length - 1) // batch + 1}
@@ -70,7 +70,7 @@ def test_with_one_batch_size_every_column_is_a_contiguous_part_of_the_text(lengt
 def test_a_column_runs_forward_and_jumps_only_over_what_was_read(length, sizes):
     read, columns = {0}, {}
     for batch in epoch(counted(length), fitting(sizes, length)):
-        if batch.place.restarts:
+        if batch.place.resets_state:
             columns = {}
         assert batch.place.position == len(read) - 1
         for row, targets in enumerate(batch.targets.tolist()):
@@ -108,7 +108,7 @@ def test_a_batch_size_and_a_block_size_by_hand():
         [[4], [8]],  # the two columns that are longer by one
         [[1], [7]],
     ]
-    assert [batch.place.restarts for batch in taken] == [True, False, False, True]
+    assert [batch.place.resets_state for batch in taken] == [True, False, False, True]
     assert stream.state_dict() == {"epoch": 1, "position": 2, "layouts": [[2, 1]]}
 
 
@@ -117,8 +117,8 @@ def test_new_columns_are_laid_over_what_the_old_ones_had_left():
     assert stream.take(BatchShape(3, 1)).targets.tolist() == [[1], [5], [9]]  # 2-4, 6-8 and 10-12 are left
     taken = [stream.take(BatchShape(2, 3)) for _ in range(2)]
     assert [batch.targets.tolist() for batch in taken] == [[[2, 3, 4], [8, 10, 11]], [[6], [12]]]
-    assert taken[0].place.restarts
-    assert not taken[1].place.restarts
+    assert taken[0].place.resets_state
+    assert not taken[1].place.resets_state
     assert stream.state_dict() == {"epoch": 0, "position": 3 + 6 + 2, "layouts": [[3, 1], [2, 4]]}
 
 
@@ -127,7 +127,7 @@ def test_asking_for_just_the_columns_that_are_left_lays_nothing_anew():
     stream.take(BatchShape(3, 3))
     last = stream.take(BatchShape(2, 4))
     assert last.targets.tolist() == [[4], [8]]
-    assert not last.place.restarts
+    assert not last.place.resets_state
 
 
 def test_an_epoch_started_again_is_the_same_epoch():

@@ -49,7 +49,7 @@ class ColumnStream(Stream):
         columns = self._laid_out(shape.batch)
         rows, restarts = columns.rows, columns.read == 0
         inputs, targets = columns.advance(shape.block)
-        place = Place(epoch=self.epoch, position=self.position, samples=targets.numel(), rows=rows, restarts=restarts)
+        place = Place(epoch=self.epoch, position=self.position, samples=targets.numel(), rows=rows, resets_state=restarts)
         self.position += place.samples
         if self.position == self.epoch_samples:
             self._start(epoch=self.epoch + 1)

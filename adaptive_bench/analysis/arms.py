@@ -24,7 +24,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ArmSummary:
     """An arm: `n` runs that are done, `diverged` ones, the seeds that other arms have and this one lacks.
 
     The baseline has no `change` of the metric and no `speedups`. `holm` is the p of the change, corrected for all arms of the
@@ -67,7 +67,7 @@ class Arm:
         )
 
 
-def row(arm: Arm, *, baseline: Arm, seeds: set[int], rivals: int, logs: bool, claims: Sequence[Claim]) -> Row:
+def row(arm: Arm, *, baseline: Arm, seeds: set[int], rivals: int, logs: bool, claims: Sequence[Claim]) -> ArmSummary:
     """`seeds` are those of all arms, `rivals` the arms that are held against the baseline, `claims` those about any arm."""
     change, speedups, found = None, {}, math.nan
     if arm is not baseline:
@@ -75,7 +75,7 @@ def row(arm: Arm, *, baseline: Arm, seeds: set[int], rivals: int, logs: bool, cl
         change = ratio(arm.values, baseline.values) if logs else difference(baseline.values, arm.values)
         speedups = {cost: ratio(baseline.spent[cost], arm.spent[cost]) for cost in COSTS}
         found = detectable(speedups["seconds"].sd, pairs=speedups["seconds"].effect.n, comparisons=rivals)
-    return Row(
+    return ArmSummary(
         label=arm.records["label"].iloc[0],
         n=len(arm.values),
         diverged=int((arm.records["status"] == "diverged").sum()),
