@@ -36,7 +36,7 @@ class BackwardRequest:
     def backward(self, first: int, end: int, *, of: int, around: Around = lambda start, stop: nullcontext()) -> float:
         """The share that the rows from `first` up to `end` have in the mean loss of `of` rows, and in every `.grad` its gradient.
 
-        Every `.grad` has to be None before. The chunks, weighted by their rows, add up to that gradient. The backward pass is that
+        Every `.grad` has to be None before. The chunks, weighted by their rows, add up to that gradient. The pass is that
         of loss_scale times the loss, so that small gradients survive half precision; the gradients come back divided by it. If
         the loss is not finite, it comes back at once, and every `.grad` is None.
         """

@@ -41,7 +41,7 @@ class PhysicalBatch(Stateful):
         return list(pairwise(accumulate(nearly_equal(rows, math.ceil(rows / largest)), initial=first)))
 
     def halve(self, rows: int, error: torch.OutOfMemoryError) -> None:
-        """PhysicalBatch of so many rows did not fit. Raises ValueError if that was a single one."""
+        """Chunks of so many rows did not fit. Raises ValueError if that was a single one."""
         if rows <= 1:
             raise ValueError(
                 "a single row does not fit into the device's memory, and a batch cannot be split further: take a smaller model, "

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.estimators import Auto, MicroBatch, PerSample, blocks
+from adaptive_bench.estimators import Auto, MicroBatch, PerSample, tiles
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
@@ -95,7 +95,7 @@ def test_many_rows_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = entropy(logits)
     monkeypatch.setattr(module, "block_size", lambda *_: 4)
     assert entropy(logits) == pytest.approx(whole, rel=1e-6)
-    assert blocks.block_size(logits) > 11
+    assert tiles.tile_size(logits) > 11
 
 
 def test_a_model_that_is_never_called_has_no_entropy(small_mlp, make_batch) -> None:

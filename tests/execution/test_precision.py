@@ -14,7 +14,7 @@ from adaptive_bench.execution.precision import Precision
 from adaptive_bench.models import cnn_small, lstm
 from adaptive_bench.stats import Stat
 from adaptive_bench.training.checkpoint import weights_digest
-from tests.test_physical_batch import TEXT, built, column, run, weights
+from tests.execution.test_physical_batch import TEXT, built, column, run, weights
 
 CPU = torch.device("cpu")
 LOUD = (

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from adaptive_bench.execution import snapshot
 from adaptive_bench.training import checkpoint
 from tests.conftest import composed
 
@@ -148,12 +149,12 @@ def test_an_unreadable_checkpoint_is_named(tmp_path, content):
 
 
 def test_the_generator_that_dropout_draws_from_is_kept(tmp_path):
-    state = checkpoint.random_state()
+    state = snapshot.random_state()
     checkpoint.save({"random": state}, tmp_path / "checkpoint.pt")
     drawn = torch.rand(5)
     kept = checkpoint.load(tmp_path / "checkpoint.pt", device=torch.device("cpu"))
     assert kept is not None
-    checkpoint.restore_random_state(kept["random"])
+    snapshot.restore_random_state(kept["random"])
     assert torch.equal(torch.rand(5), drawn)
 
 

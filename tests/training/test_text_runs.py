@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tests.test_trainer import trace_of
+from tests.training.test_trainer import trace_of
 
 SLOTS = ("scheduler", "block_scheduler")
 

@@ -23,7 +23,7 @@ from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.stats import Stat
 from adaptive_bench.training.checkpoint import weights_digest
 from tests.conftest import composed
-from tests.ranks.conftest import NORMALISED, RUNS, die_at, together, train
+from tests.execution.ranks.conftest import NORMALISED, RUNS, die_at, together, train
 
 
 def train_unlike(folder: Path, unlike: str, *overrides: str) -> None:

@@ -17,7 +17,7 @@ from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 from tests.estimators.conftest import MODELS, mean_cross_entropy, random_batch
-from tests.ranks.conftest import together
+from tests.execution.ranks.conftest import together
 
 ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {
     "per_sample": lambda: PerSample(fraction=1 / 6),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from adaptive_bench.experiment.record import RunFolder
-from tests.ranks.conftest import NORMALISED, STATEFUL, die_at, rows, together, torchrun, train
+from tests.execution.ranks.conftest import NORMALISED, STATEFUL, die_at, rows, together, torchrun, train
 
 
 @pytest.mark.parametrize(("rank", "overrides"), [(0, STATEFUL), (1, NORMALISED)])

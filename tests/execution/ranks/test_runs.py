@@ -11,7 +11,7 @@ import pytest
 from adaptive_bench.execution.ranks import STARTED, Ranks
 from adaptive_bench.experiment.build import build, plan
 from tests.conftest import composed
-from tests.ranks.conftest import RUNS, rows, together, torchrun, train
+from tests.execution.ranks.conftest import RUNS, rows, together, torchrun, train
 
 # no BatchNorm and no dropout: what goes through the model at once makes no difference; and a rate that amplifies no rounding
 PLAIN = (
