@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing: a file is either complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, in the folder of `path`, that takes its place when the block ends well."""
+    """A temporary path beside `path`, which replaces `path` when the block ends without an error."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield part
         part.replace(path)
     finally:
-        with suppress(OSError):  # it has taken its place, or was never made
+        with suppress(OSError):  # already renamed, or never created
             part.unlink()

@@ -1,4 +1,4 @@
-"""What a dataclass has to remember, told apart from what it was set to by the fields themselves."""
+"""Dataclasses whose fields say what is a setting and what is state."""
 
 import copy
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class Stateful:
-    """Constructor fields are settings; fields with `init=False` are state: plain values, or parts with a state of their own."""
+    """Constructor fields are settings; fields with `init=False` are state: plain values or other `Stateful` objects."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state fields, without the settings: plain values that survive JSON."""
+        """The state fields without the settings, as plain values that JSON can store."""
         return {
             name: value.state_dict() if isinstance(value, Stateful) else copy.deepcopy(value)
             for name, value in self._state().items()

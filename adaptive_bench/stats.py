@@ -1,4 +1,4 @@
-"""What can be measured on a step, and what a step shows those who watch it."""
+"""The statistics that a step can measure, and the observation that it reports."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from adaptive_bench.sizes import BatchShape, Position
 
 
 class Stat(StrEnum):
-    """What can be measured for a scheduler, on a backward pass unless it says otherwise.
+    """The statistics that can be measured, on the backward pass unless stated otherwise.
 
     g_i is the gradient of sample i's own loss, B the batch size, g = (1/B) sum_i g_i the batch gradient,
     G = E g_i and Sigma = Cov g_i. h_1 ... h_k are the mean gradients of k micro-batches.
@@ -22,8 +22,8 @@ class Stat(StrEnum):
     EPOCH_GRAD_SQ_NORM = "epoch_grad_sq_norm"  # |sum of g_i|^2 over all samples measured since the epoch began
     COMPONENT_VARIANCE = "component_variance"  # spread of the d components of g: |g|^2 / d - (mean component)^2
     EPOCH_COMPONENT_VARIANCE = "epoch_component_variance"  # the same of the sum of g_i since the epoch began
-    MICROBATCH_RATIO = "microbatch_ratio"  # (1/k) sum_j |h_j - g|^2 / |g|^2, equal micro-batches; k - 1 if all is noise
-    MICROBATCHES = "microbatches"  # k behind that ratio
+    MICROBATCH_RATIO = "microbatch_ratio"  # (1/k) sum_j |h_j - g|^2 / |g|^2, equal micro-batches; at most k - 1 in expectation
+    MICROBATCHES = "microbatches"  # k of that ratio
     HALVES_COSINE = "halves_cosine"  # cosine of the angle between the mean gradients of the batch's two halves
     INNER_PRODUCT_VARIANCE = "inner_product_variance"  # variance over samples of the inner product of g_i with g
     ENTROPY = "entropy"  # mean entropy of the softmax over log C, 0 to 1, on the training batch
@@ -33,9 +33,9 @@ class Stat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One finished step. `position` is the position behind it; `stats` holds at least what the scheduler needs, or
-    nothing at a step that was not measured; `evaluation` is the validation metric if it was just taken, with its sign
-    turned where less is better: higher is better here, always. `validation_loss` comes with it, as it is.
+    """One finished step. `position` is the position after it. `stats` holds the requested statistics, or nothing if the step
+    was not measured. `evaluation` is the validation metric if it was just computed, negated if lower is better, so that higher
+    is always better; `validation_loss` comes with it.
     """
 
     position: Position
@@ -45,8 +45,8 @@ class Observation:
     stats: Mapping[Stat, float]
     evaluation: float | None = None
     validation_loss: float | None = None
-    size: int | None = None  # that the scheduler was granted; None: the batch, uncut
-    uncut: bool = True  # False where less than the granted shape was left: at the end of a budget, of an epoch of a text
+    size: int | None = None  # the granted size; None: `shape.batch`
+    uncut: bool = True  # False if the step was smaller than granted: at the end of the budget, or of an epoch of text
     seconds: float = math.nan  # training time of the step
 
     @property

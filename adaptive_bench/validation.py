@@ -1,4 +1,4 @@
-"""Checks of single settings, each with one message: what came, and what was expected."""
+"""Checks of single settings; an error says what came and what was expected."""
 
 import math
 

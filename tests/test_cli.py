@@ -119,7 +119,7 @@ def test_every_failed_run_of_a_sweep_is_named_at_the_end(cli, tmp_path, monkeypa
 def test_a_swept_sweep_file_is_refused(cli, tmp_path):
     code, _, err = cli("train", "-m", "sweep=demo,demo", f"results={tmp_path}")
     assert code == 1
-    assert "run them in turn" in err
+    assert "run one sweep after the other" in err
 
 
 def test_status_of_a_killed_run_is_interrupted(cli, tmp_path):

@@ -1,4 +1,4 @@
-"""What a model is trained on and judged by."""
+"""The interface of a task: its training data, its loss and its metric."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,42 +13,42 @@ from adaptive_bench.streams.base import Batch, Stream
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`value` in the task's metric, `loss` the mean over the split's samples."""
+    """`value` is the task's metric, `loss` the mean loss over the samples of the split."""
 
     value: float
     loss: float
 
 
 class Task(ABC):
-    """A training stream, a loss, and a metric on two held-out splits: `validation` (as often as you like) and `test` (once)."""
+    """A training stream, a loss, and a metric on two held-out splits: `validation` (often) and `test` (once)."""
 
     train: Stream
     metric: str
-    maximise: bool  # whether more of the metric is better
+    maximise: bool  # whether a higher metric is better
     inputs: Sequence[int]  # shape of one sample
     outputs: int
-    has_blocks: bool  # whether rows have a length that a block scheduler may set
-    sums_blocks: bool = False  # whether the loss is summed over a row's positions, so that it grows with the block
+    has_blocks: bool  # whether a block scheduler may set the length of rows
+    sums_blocks: bool = False  # whether the loss sums over the positions of a row, and so grows with the block
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean loss over the batch's samples, a scalar."""
 
     def sample_loss(self, loss: float, shape: BatchShape) -> float:
-        """The mean loss of a sample, from what `loss` gave for a batch of that shape."""
+        """The mean loss per sample, given the value of `loss` for a batch of this shape."""
         return loss
 
     @abstractmethod
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
-        """The metric over the whole split, with the model in evaluation mode and back in training mode afterwards."""
+        """The metric over the whole split, in evaluation mode; the model is in training mode afterwards."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the loss of the next batch depends on besides model and batch: nothing, unless a task says otherwise."""
+        """What the next loss depends on besides model and batch; by default nothing."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict()`. Raises ValueError for the state of another kind of task."""
         if state:
             raise ValueError(
-                f"{type(self).__name__} keeps no state, got {sorted(state)}; go on with the data set that the checkpoint is of"
+                f"{type(self).__name__} keeps no state, got {sorted(state)}; resume with the data set of the checkpoint"
             )

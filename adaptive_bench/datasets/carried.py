@@ -1,4 +1,4 @@
-"""The state of a recurrent network, carried from one batch of a text to the next."""
+"""The hidden state of a recurrent network, carried from one batch of text to the next."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,20 +12,20 @@ State = tuple[Tensor, ...]  # each (layers, rows, width): h and c of an LSTM
 
 
 class CarriedState:
-    """Truncated back-propagation through time: the state goes on to the next block, its gradient does not.
+    """Truncated back-propagation through time: the state passes to the next block, its gradient does not.
 
-    The state before a batch stays what it is until a batch with another position comes: the parts of a batch may be asked for
-    one after the other, each with rows of its own, and a batch may be computed again with the same result.
+    The state before a batch is kept until a batch at another position arrives. So a batch may be computed in parts, each with its
+    own rows, and it may be computed again with the same result.
     """
 
     def __init__(self) -> None:
-        self._place: Place | None = None  # of the whole batch that is being computed
+        self._place: Place | None = None  # of the current whole batch
         self._before: State | None = None
         self._after: State | None = None
-        self._next: tuple[int, int] | None = None  # epoch and position that `_after` leads up to
+        self._next: tuple[int, int] | None = None  # epoch and position after `_after`
 
     def before(self, batch: Batch) -> State | None:
-        """The state that these rows go on from; None where they begin anew. Raises ValueError for a batch from elsewhere."""
+        """The state that these rows continue from; None if they start afresh. Raises ValueError for a batch out of order."""
         if batch.place is None:
             return None
         self._move_to(replace(batch.place, first=0))
@@ -36,7 +36,7 @@ class CarriedState:
         return tuple(part[:, first : first + len(batch)].contiguous() for part in self._before)
 
     def keep(self, batch: Batch, state: State) -> None:
-        """The state that these rows have led to."""
+        """Store the state after these rows."""
         place = batch.place
         if place is None:
             return
@@ -53,15 +53,15 @@ class CarriedState:
         if self._place is None or here != (self._place.epoch, self._place.position):
             if not place.resets_state and (here != self._next or self._after is None):
                 raise ValueError(
-                    f"a batch at epoch {place.epoch}, position {place.position} goes on from a state that is not there (the last "
-                    f"one led up to {self._next}); take batches in order, and load the task's state with the stream's"
+                    f"a batch at epoch {place.epoch}, position {place.position} continues from a state that is not available "
+                    f"(the last one ends at {self._next}); take batches in order, and load the task's state with the stream's"
                 )
             self._before = self._after
-        # else the same tokens in another shape: what came before them is still what came before them
+        # else: the same tokens in another shape, so the state before them is unchanged
         self._place, self._after, self._next = place, None, (place.epoch, place.position + place.samples)
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state", "next"}: tensors, or None before the first batch; epoch and position that they lead up to."""
+        """{"state", "next"}: the state and the epoch and position that follow it; both None before the first batch."""
         state = None if self._after is None else [part.clone() for part in self._after]
         return {"state": state, "next": None if self._next is None else list(self._next)}
 
@@ -69,7 +69,7 @@ class CarriedState:
         """Raises ValueError for anything but a `state_dict()`."""
         if set(state) != {"state", "next"} or (state["state"] is None) != (state["next"] is None):
             raise ValueError(
-                f"a carried state has 'state' and 'next', got {sorted(state)}; go on with the data set it was saved from"
+                f"a carried state has 'state' and 'next', got {sorted(state)}; resume with the data set it was saved from"
             )
         self._place, self._before = None, None
         self._after = None if state["state"] is None else tuple(part.clone() for part in state["state"])

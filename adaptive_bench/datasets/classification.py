@@ -12,12 +12,12 @@ from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.images import ImageStream
 from adaptive_bench.streams.vectors import VectorStream
 
-EVALUATION_ROWS = 1000  # rows a forward pass of an evaluation
+EVALUATION_ROWS = 1000  # rows per forward pass in an evaluation
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A split that is only read: stored inputs, what makes them ready for the model, and targets."""
+    """A held-out split: stored inputs, the function that prepares them for the model, and targets."""
 
     inputs: Tensor
     targets: Tensor
@@ -64,7 +64,7 @@ class Classification(Task):
     def sample_losses(self, model: nn.Module) -> Tensor:
         """The loss of each training sample (n,) in the data set's order, not the stream's, and without augmentation.
 
-        The model is in evaluation mode meanwhile and back in training mode afterwards.
+        Computed in evaluation mode; the model is in training mode afterwards.
         """
         model.eval()
         with torch.inference_mode():
@@ -76,7 +76,7 @@ class Classification(Task):
         return torch.cat(losses)  # outside inference mode, so that the result is an ordinary tensor
 
     def rank(self, scores: Tensor, *, span: float) -> None:
-        """Serve the training samples from a low score to a high one, as `Order.rank` says."""
+        """Order the training samples from low to high score; see `Order.rank`."""
         self.train.order.rank(scores, span=span)
 
     def _loss(self, logits: Tensor, targets: Tensor, *, reduction: str) -> Tensor:

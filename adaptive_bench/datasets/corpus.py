@@ -1,4 +1,4 @@
-"""Texts in files: their words, their vocabulary, and the task they become."""
+"""Texts in files: their words, their vocabulary, and the task made from them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,11 +27,11 @@ def corpus(
     seed: int,
     device: torch.device,
 ) -> LanguageModelling:
-    """The task that every corpus becomes: `files` are those of <root>/<name>/, by split; sizes are in tokens, None takes all.
+    """The task of a corpus. `files` names each split's file in <root>/<name>/; sizes are in tokens, None takes all.
 
-    The vocabulary is that of the whole training file, whatever part of it is trained on, so that perplexities of different sizes
-    are about the same words. The splits are the corpus' own, so `seed` has no effect. Raises ValueError for files that are
-    missing, empty or no text, and for sizes that they do not have.
+    The vocabulary always comes from the whole training file, so that perplexities of different training sizes are comparable.
+    The splits are those of the corpus, so `seed` has no effect. Raises ValueError for files that are missing, empty or not
+    text, and for sizes above what they hold.
     """
     command = f"python scripts/fetch_data.py {name} --root {root}"
     words = {split: read_words(Path(root) / name / file, command=command) for split, file in files.items()}
@@ -52,14 +52,14 @@ def corpus(
 
 
 def read_words(path: Path, *, command: str) -> list[str]:
-    """The words of a file in UTF-8, one <eos> behind each line. `command` makes the file, should it be missing."""
+    """The words of a file in UTF-8, one <eos> after each line. `command`, which makes the file, is named in errors."""
     try:
-        text = path.read_text(encoding="utf-8")  # at once: read by lines, the error below would count bytes from some line on
+        text = path.read_text(encoding="utf-8")  # whole: line by line, the error below would count bytes from the current buffer
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{path} is missing; get it with: {command}, or name another folder with dataset.root=DIR") from error
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}); convert it, or delete it and run: {command}"
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); convert it, or delete it and run: {command}"
         ) from error
     except OSError as error:
         raise ValueError(
@@ -72,15 +72,15 @@ def read_words(path: Path, *, command: str) -> list[str]:
 
 
 def vocabulary(words: Sequence[str]) -> list[str]:
-    """The distinct words from the most to the least frequent, words of one frequency by alphabet: torchtext's order.
+    """The distinct words from the most to the least frequent, words of equal frequency in alphabetical order: torchtext's order.
 
-    <unk> and <eos> have no places of their own: they stand where their frequency puts them.
+    <unk> and <eos> have no reserved place: they too are sorted by frequency.
     """
     return [word for word, _ in sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))]
 
 
 def encode(words: Sequence[str], numbers: Mapping[str, int], *, split: str) -> Tensor:
-    """Token ids (n,) int64. A word that is not in the vocabulary is <unk>; ValueError for a vocabulary without one."""
+    """Token ids (n,) int64. A word outside the vocabulary becomes <unk>; raises ValueError if the vocabulary has no <unk>."""
     unknown = numbers.get(UNKNOWN)
     if unknown is None and (strangers := [word for word in words if word not in numbers]):
         raise ValueError(

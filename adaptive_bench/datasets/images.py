@@ -1,4 +1,4 @@
-"""Image sets: prepared files on disk, and the task they become."""
+"""Image sets: prepared files on disk, and the task made from them."""
 
 import zipfile
 import zlib
@@ -17,9 +17,9 @@ Images = tuple[Tensor, Tensor]  # (n, h, w, c) uint8 and (n,) int64
 
 
 def read_prepared(name: str, *, root: str, shape: Sequence[int], classes: int) -> tuple[Images, Images]:
-    """Training and test set out of <root>/<name>/{train,test}.npz: `images` uint8 (n, h, w, c), `labels` int64 (n,).
+    """Training and test set from <root>/<name>/{train,test}.npz: `images` uint8 (n, h, w, c), `labels` int64 (n,).
 
-    Raises ValueError if a file is missing or truncated, or holds something else.
+    Raises ValueError if a file is missing, truncated or of another format.
     """
     train, test = (
         _read(Path(root) / name / f"{part}.npz", name=name, shape=shape, classes=classes) for part in ("train", "test")
@@ -66,10 +66,10 @@ def image_classification(
     seed: int,
     device: torch.device,
 ) -> Classification:
-    """The task that every image set becomes; what stands behind `classes` are the settings of its yaml, the seed and the device.
+    """A classification task from images; the arguments after `classes` are the settings of the yaml, the seed and the device.
 
-    A validation split is taken from the training set by seed. Training images are cropped out of a padding of `crop` pixels and
-    flipped. Everything moves to the device once.
+    The validation split is drawn from the training set by seed. Training images are padded by `crop` pixels, cropped and flipped.
+    All data moves to the device once.
     """
     images, labels = train
     sizes = Sizes(train=train_size, validation=validation_size, test=test_size)

@@ -1,4 +1,4 @@
-"""A generated text whose best possible perplexity is known for every length of context."""
+"""A generated text whose lowest possible perplexity is known for every context length."""
 
 import math
 
@@ -52,7 +52,7 @@ def markov_text(
 
 
 def best_perplexity(context: int, *, vocabulary: int, distance: int, strength: float) -> float:
-    """What no model that sees only the last `context` tokens can go below, and the right one reaches.
+    """The lowest perplexity that a model of the last `context` tokens can reach.
 
     Tokens whose positions differ by no multiple of `distance` D are independent: the text is D chains in turn, each of its own.
     A chain is Markov, its next token being pi of its last with probability p and else uniform over the V tokens; as pi is a

@@ -1,4 +1,4 @@
-"""Which samples train, which validate, which test: a function of the seed, the same for every scheduler."""
+"""The split into training, validation and test samples: a function of the seed, the same for every scheduler."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from adaptive_bench.streams.order import epoch_generator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Samples a split. None takes all there are (of the training set: all that validation leaves)."""
+    """Samples per split. None takes all (for training: all that validation leaves)."""
 
     train: int | None
     validation: int

@@ -11,8 +11,8 @@ from adaptive_bench.datasets.vectors import check_sizes, vector_classification
 def synthetic_convex(*, size: int, dimension: int, noise: float, test_size: int, **settings: Any) -> Classification:
     """Logistic regression: x uniform on [-1, 1]^dimension, y = [sigmoid(<x, w> + noise * e) > 1/2], w and e standard normal.
 
-    `size` samples to train and validate on and `test_size` more. One problem for all seeds: like any data set, it is
-    drawn once; the seed splits and orders it. With `model=linear` the training loss is convex.
+    `size` samples for training and validation, `test_size` more for testing. The problem is the same for all seeds, like any data
+    set; the seed splits and orders it. With `model=linear` the training loss is convex.
     """
     check_sizes(size=size, test_size=test_size, dimension=dimension)
     if not noise >= 0:

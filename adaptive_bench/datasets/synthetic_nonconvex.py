@@ -21,7 +21,7 @@ def synthetic_nonconvex(
     has to see many samples a feature: 9,000 are enough at dimension 400, and with 2,000 it stays at 50 %.
 
     Our own problem: the non-convex model of DiveBatch's synthetic study is not published. As with synthetic_convex,
-    `size` samples are to train and validate on, `test_size` more to test on, and one problem is drawn for all seeds.
+    `size` samples are for training and validation, `test_size` more for testing, and the problem is the same for all seeds.
     """
     check_sizes(size=size, test_size=test_size, dimension=dimension)
     whole_number("hidden", hidden, least=2)

@@ -1,4 +1,4 @@
-"""Language modelling: cross-entropy a token, and perplexity."""
+"""Language modelling: cross-entropy per token, and perplexity."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,10 +19,10 @@ LOSS_REDUCTIONS = ("mean", "sum_time")
 
 
 class LanguageModelling(Task):
-    """The next token, by a model that takes token ids (rows, block) and a state to logits (rows, block, vocabulary) and a state.
+    """Predict the next token. The model maps token ids (rows, block) and a state to logits (rows, block, vocabulary) and a state.
 
-    The state is carried from batch to batch. The loss is the cross-entropy's mean over the tokens, or with `sum_time` its sum
-    over the block and mean over the rows, as in Zaremba et al. (2014, arXiv 1409.2329): its gradient grows with the block size.
+    The state is carried from batch to batch. The loss is the mean cross-entropy over tokens; with `sum_time` it is the sum over
+    the block and the mean over rows, as in Zaremba et al. (2014, arXiv 1409.2329), and its gradient grows with the block size.
     """
 
     metric = "perplexity"
@@ -67,10 +67,10 @@ class LanguageModelling(Task):
         return loss / shape.block if self.sums_blocks else loss
 
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
-        """exp of the mean cross-entropy over all tokens of a split but its first, in columns of its own with the state carried.
+        """exp of the mean cross-entropy over all tokens of a split except the first, with the state carried.
 
-        The same columns and blocks for every scheduler. How long the blocks are makes no difference to a model that carries a
-        state; to one that does not, they are its context.
+        Columns and blocks are the same for every scheduler. The length of the blocks does not matter to a model that carries a
+        state; for a model without a state the block is its context.
         """
         stream, carried, total = ColumnStream(self.held_out[split]), CarriedState(), 0.0
         shape = replace(self.evaluation_shape, block=min(self.evaluation_shape.block, stream.epoch_samples))
@@ -83,7 +83,7 @@ class LanguageModelling(Task):
         return Evaluation(value=loss.exp().item(), loss=loss.item())  # infinite where math.exp would raise OverflowError
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that the last batch led to."""
+        """The state after the last batch."""
         return self._carried.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ class LanguageModelling(Task):
 
 
 def _cross_entropy(model: nn.Module, batch: Batch, carried: CarriedState) -> Tensor:
-    """Summed over the batch's tokens."""
+    """The sum over the tokens of the batch."""
     logits, state = model(batch.inputs, carried.before(batch))  # (rows, block, vocabulary)
     carried.keep(batch, state)
     return F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="sum")
@@ -99,7 +99,9 @@ def _cross_entropy(model: nn.Module, batch: Batch, carried: CarriedState) -> Ten
 
 def _check_tokens(name: str, tokens: Tensor, *, vocabulary: int) -> None:
     if len(tokens) < 2:
-        raise ValueError(f"the {name} split has {len(tokens)} tokens: at least two are expected, one to predict the other from")
+        raise ValueError(
+            f"the {name} split has {len(tokens)} tokens: at least two are expected, since one token predicts the next"
+        )
     if tokens.min() < 0 or tokens.max() >= vocabulary:
         raise ValueError(
             f"the {name} split has token ids from {tokens.min()} to {tokens.max()}: 0 to {vocabulary - 1} are expected for a "

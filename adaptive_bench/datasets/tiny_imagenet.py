@@ -25,7 +25,7 @@ def tiny_imagenet(*, root: str, classes: int, **settings: Any) -> Classification
     """Tiny ImageNet from <root>/tiny_imagenet/{train,test}.npz, with pad-crop by `crop` pixels and horizontal flips.
 
     The test set is the official validation split: the labels of the official test set were never published. `classes` is 200, or
-    less where the files hold the first so many classes only; labels beyond it are refused with a ValueError.
+    fewer if the files hold only the first `classes` classes; larger labels raise ValueError.
     """
     whole_number("classes", classes, least=2)
     train, test = read_prepared("tiny_imagenet", root=root, shape=(SIDE, SIDE, 3), classes=classes)
@@ -33,12 +33,12 @@ def tiny_imagenet(*, root: str, classes: int, **settings: Any) -> Classification
 
 
 def read_archive(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (n, 64, 64, 3) and labels (n,) of `part`, which is train or test, out of the archive at URL.
+    """Images (n, 64, 64, 3) and labels (n,) of `part`, which is train or test, from the archive at URL.
 
     A class is numbered by its line in wnids.txt, from 0. Training images come class by class, by name within a class; the test
-    set is the official validation split in the order of val_annotations.txt. Grey images become RGB. Members are read by the
-    names that they are known to have, and nothing is extracted. Raises KeyError for a member that is missing, ValueError for one
-    that is something else, and for any member whose path leads out of the archive's folder.
+    set is the official validation split in the order of val_annotations.txt. Grey images become RGB. Members are read by
+    their expected names, and nothing is extracted. Raises KeyError for a missing member, ValueError for a malformed one, and for
+    any member whose path leads out of the archive's folder.
     """
     for name in archive.namelist():
         path = PureWindowsPath(name)  # knows both slashes, and drives

@@ -1,4 +1,4 @@
-"""Generated vectors in two classes, and the task they become."""
+"""Generated vectors in two classes, and the task made from them."""
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from adaptive_bench.validation import whole_number
 
 
 def check_sizes(*, size: int, test_size: int, dimension: int) -> None:
-    """Raises ValueError unless samples to train and validate on, samples to test on, and features are whole numbers above 0."""
-    whole_number("size", size, least=2)  # one to train, one to validate on
+    """Raises ValueError unless the numbers of samples, test samples and features are whole numbers above 0."""
+    whole_number("size", size, least=2)  # one for training, one for validation
     whole_number("test_size", test_size)
     whole_number("dimension", dimension)
 
@@ -27,7 +27,7 @@ def vector_classification(
     seed: int,
     device: torch.device,
 ) -> Classification:
-    """The task that inputs (n, d) and labels (n,) become: the last `test_size` are to test on, the seed splits the rest."""
+    """A task from inputs (n, d) and labels (n,): the last `test_size` are the test set, the seed splits the rest."""
     size, dimension = len(labels) - test_size, inputs.shape[1]
     x = torch.from_numpy(inputs.astype(np.float32)).to(device)
     y = torch.from_numpy(labels.astype(np.int64)).to(device)

@@ -1,4 +1,4 @@
-"""What can stand in each slot of the configuration."""
+"""The options of every slot of the configuration."""
 
 import inspect
 from pathlib import Path
@@ -14,8 +14,8 @@ from adaptive_bench.schedulers import SizeScheduler
 
 
 def show(conf: Path) -> None:
-    """Print every option of every slot with the first line of what it stands for; of schedulers also what they need from a
-    step, whether they can drive the block size, and their source.
+    """Print every option of every slot with one line of description; for schedulers also the statistics they need, whether they
+    can drive the block size, and their source.
     """
     console = Console(width=None if Console().is_terminal else 200)
     for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
@@ -27,10 +27,10 @@ def show(conf: Path) -> None:
 
 
 def describe(file: Path) -> list[str]:
-    """A row of the table: one line on what the option does, of a scheduler three more, and its settings with their values."""
+    """A row of the table: the description, for a scheduler three more cells, and the settings with their values."""
     settings = cast(DictConfig, OmegaConf.load(file))
     first = file.read_text().splitlines()[0]
-    if "_target_" not in settings:  # an arm or a sweep says in its second line what it is
+    if "_target_" not in settings:  # arms and sweeps describe themselves in their second line
         comments = [
             line.lstrip("# ") for line in file.read_text().splitlines() if line.startswith("#") and "@package" not in line
         ]
@@ -46,14 +46,14 @@ def describe(file: Path) -> list[str]:
 
 
 def needs(scheduler: type[SizeScheduler]) -> str:
-    """The statistics that the scheduler reads at its defaults."""
-    defaults = object.__new__(scheduler)  # not constructed: some have settings without a default that makes sense
+    """The statistics that the scheduler needs with its default settings."""
+    defaults = object.__new__(scheduler)  # not constructed, because some settings have no usable default
     return " ".join(sorted(defaults.needs)) or "nothing"
 
 
 def source(scheduler: type[SizeScheduler]) -> str:
-    """What stands behind "Source:" in the last line of the docstring. Raises ValueError for a scheduler that names none."""
+    """The text after "Source:" in the last line of the docstring. Raises ValueError if there is none."""
     last = (inspect.getdoc(scheduler) or "").strip().splitlines()[-1:]
     if not last or not last[0].startswith("Source: "):
-        raise ValueError(f"{scheduler.__name__}: the last line of its docstring has to say `Source: ...`")
+        raise ValueError(f"{scheduler.__name__}: the last line of its docstring must be `Source: ...`")
     return last[0].removeprefix("Source: ").removesuffix(".")

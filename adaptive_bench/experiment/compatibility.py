@@ -1,4 +1,4 @@
-"""Whether the parts of a run fit together, asked when it is assembled."""
+"""Checks that the assembled components of a run are compatible."""
 
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.learning_rate.rules import LrRule, Unchanged
@@ -11,31 +11,31 @@ from adaptive_bench.validation import one_of
 
 
 def check_room(batch: SizeController, block: SizeController, start: Position) -> None:
-    """Whether a text is long enough for the first step, and for as many columns as there may be."""
+    """Raises ValueError if the text is too short for the first step or for the largest number of columns."""
     columns, length, tokens = batch.peek(start), block.peek(start), start.epoch_samples
     if columns * length > tokens and all(slot.scheduler.propose(start) == slot.scheduler.initial for slot in (batch, block)):
         raise ValueError(
-            f"the run starts with {columns} columns and blocks of {length}, {columns * length} tokens a step, and this text has "
-            f"{tokens} to predict; lower scheduler.initial or block_scheduler.initial, or take more text"
+            f"the run starts with {columns} columns and blocks of {length}, {columns * length} tokens a step, but this text "
+            f"has only {tokens} to predict; lower scheduler.initial or block_scheduler.initial, or take more text"
         )
     if not isinstance(batch.scheduler, Fixed) and batch.sizes.largest * length > tokens:
         raise ValueError(
-            f"batch_size.maximum={batch.sizes.largest}: so many columns of a text with {tokens} tokens to predict are shorter "
+            f"batch_size.maximum={batch.sizes.largest}: with so many columns of a text of {tokens} tokens, a column is shorter "
             f"than the first block of {length}; set batch_size.maximum to {tokens // length} or less, or take more text"
         )
 
 
 def check_fixed_tokens(batch: SizeController, block: SizeController, start: Position) -> None:
-    """Whether rows can follow the block: nothing else may set them, and there is at least one for the longest block."""
+    """Raises ValueError if the number of rows cannot follow the block: it is set elsewhere, or a block leaves no row."""
     if not isinstance(batch.scheduler, Fixed) or batch.sizes.multiple_of > 1:
         raise ValueError(
             f"tokens_per_step=fixed: the rows follow the block, but scheduler={type(batch.scheduler).__name__} and "
-            f"batch_size.multiple_of={batch.sizes.multiple_of} set them, too; take scheduler=fixed and batch_size.multiple_of=1"
+            f"batch_size.multiple_of={batch.sizes.multiple_of} set them too; take scheduler=fixed and batch_size.multiple_of=1"
         )
     if isinstance(block.scheduler, Control):
         raise ValueError(
-            "tokens_per_step=fixed: a step keeps the tokens of the first one, and "
-            f"block_scheduler={type(block.scheduler).__name__} begins with another block than the run it alters; take floating"
+            "tokens_per_step=fixed: every step has the tokens of the first one, but "
+            f"block_scheduler={type(block.scheduler).__name__} starts with another block than the original run; take floating"
         )
     tokens = batch.peek(start) * block.peek(start)
     if block.sizes.largest > tokens and not isinstance(block.scheduler, Fixed):
@@ -46,30 +46,30 @@ def check_fixed_tokens(batch: SizeController, block: SizeController, start: Posi
 
 
 def check_conventions(tokens_per_step: str, task: Task, *, batch: SizeController, block: SizeController, rule: LrRule) -> None:
-    """Whether what is to happen to a step as its block grows is possible, and happens once."""
+    """Raises ValueError if the settings for growing blocks contradict each other or the data set."""
     one_of("tokens_per_step", tokens_per_step, ("floating", "fixed"))
     if tokens_per_step == "fixed" and not task.has_blocks:
         raise ValueError("tokens_per_step=fixed: the rows of this data set have no length; take floating")
     if task.sums_blocks and not isinstance(rule, Unchanged) and not isinstance(block.scheduler, Fixed):
         raise ValueError(
-            f"lr_rule={type(rule).__name__}: with dataset.loss_reduction=sum_time the gradient grows with the block already, and "
-            "the rule would count that growth twice; take dataset.loss_reduction=mean, or lr_rule=none"
+            f"lr_rule={type(rule).__name__}: with dataset.loss_reduction=sum_time the gradient already grows with the block, so "
+            "the rule would count this growth twice; take dataset.loss_reduction=mean, or lr_rule=none"
         )
     if task.sums_blocks and isinstance(batch.scheduler, CABS):
         raise ValueError(
-            "scheduler=CABS: it divides the gradient's variance by the loss, and with dataset.loss_reduction=sum_time the one is "
-            "of a whole block, the other of a token; take dataset.loss_reduction=mean"
+            "scheduler=CABS: it divides the gradient's variance by the loss; with dataset.loss_reduction=sum_time the variance "
+            "is per block and the loss per token; take dataset.loss_reduction=mean"
         )
 
 
 def check_shareable(task: Task, *, is_ordered: bool) -> None:
-    """Whether several processes can train one run."""
+    """Raises ValueError if this run cannot be trained by several processes."""
     if task.has_blocks:
         raise ValueError(
-            "several processes: the rows of a text carry a state, which only the process that computed it has; start a run on a "
-            "text with one process"
+            "several processes: rows of text carry a hidden state that only the process that computed it has; train on text with "
+            "a single process"
         )
     if is_ordered:
         raise ValueError(
-            "several processes: the scores of order=curriculum are found by a single one; take order=shuffled, or one process"
+            "several processes: order=curriculum computes its scores in one process; take order=shuffled, or one process"
         )

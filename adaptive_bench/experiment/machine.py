@@ -1,4 +1,4 @@
-"""The machine under a run: what is set on it at start-up, and what of it stands in the record."""
+"""The machine of a run: what is set at start-up, and what is kept in the record."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ KEEP = 1 << 30  # bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Where a run ran: columns of its record."""
+    """Where a run was trained: columns of its record."""
 
     device: str
     threads: int
@@ -34,16 +34,16 @@ class Machine:
 
     @property
     def timing(self) -> str:
-        """The conditions under which seconds can be compared."""
+        """The conditions of timing; seconds are comparable only under equal ones."""
         ranks = f", ranks {self.ranks}" if self.ranks > 1 else ""
         return f"device {self.device}, threads {self.threads}, jobs {self.jobs}, allocator {self.allocator}{ranks}"
 
 
 def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
-    """Set the allocator and the number of threads for this process, and say what was set.
+    """Set allocator and number of threads of this process; returns what was set.
 
-    `threads=None` shares the cores among the `jobs` that run at the same time, and those of a job among its ranks.
-    Raises ValueError for a device that is not there and for a number of threads below 1.
+    `threads=None` divides the cores among the `jobs` that run at the same time, and further among the ranks of a job.
+    Raises ValueError for a missing device and for fewer threads than 1.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,16 +72,16 @@ def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
 
 
 def available_cores() -> int:
-    """Cores this process may use; fewer than the machine has where a job manager gave it a share."""
+    """Number of cores that this process may use; a job manager may grant fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def tune_allocator() -> str:
-    """Let glibc keep big buffers instead of handing them back to the system at every step.
+    """Let glibc keep large buffers instead of returning them to the system at every step.
 
-    Untuned, a CPU takes up to three times as long for a large batch, and every table would blame the batch.
-    Thresholds that the user set in the environment are left alone. Returns what now holds, for the record.
+    Without this, a CPU takes up to three times as long for a large batch, and tables would blame the batch. Thresholds that the
+    user set in the environment are kept. Returns the state, for the record.
     """
     if "MALLOC_MMAP_THRESHOLD_" in os.environ or "MALLOC_TRIM_THRESHOLD_" in os.environ:
         return "environment"
@@ -94,14 +94,14 @@ def tune_allocator() -> str:
 
 @cache
 def source() -> tuple[str, bool]:
-    """The commit this package is at and whether code or configuration differ from it; ("", False) outside a checkout."""
+    """The commit of this package and whether code or configuration differ from it; ("", False) outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "", False
     git = ("git", "-C", str(root))
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        # what can change a run: code and configuration, new files among them
+        # code and configuration can change a run, and so can new files
         command = [*git, "status", "--porcelain", "--", "adaptive_bench", "conf"]
         status = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""A sweep around its runs: everything is checked before the first one starts, one bar, and every failure named at the end."""
+"""A sweep: check all runs before the first one starts, show one bar, and list every failure at the end."""
 
 import itertools
 import tempfile
@@ -28,31 +28,31 @@ REFRESH = 0.5  # seconds between two looks at the runs' folders
 
 
 class Sweep(Callback):
-    """Hydra's callback around a sweep. Hydra makes a callback's exceptions warnings, so what must stop it is a SystemExit."""
+    """Hydra's callback for sweeps. Hydra turns exceptions of callbacks into warnings, so a SystemExit stops it."""
 
-    watch: ClassVar["Watch | None"] = None  # not on the instance: that one is copied into every worker
+    watch: ClassVar["Watch | None"] = None  # on the class, because the instance is copied to every worker
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             ranks.refuse_several("a sweep")
             if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-                return  # a sweeper that searches chooses its runs as it goes; they are checked one by one
+                return  # a search chooses its runs one after the other; each is checked when it starts
             plans = check(config)
         except (ValueError, HydraException, OmegaConfBaseException) as error:
             raise SystemExit(message(error)) from error
         Sweep.watch = Watch(plans, show=plans[0].progress)
         if not Sweep.watch.waiting:
-            raise SystemExit(0)  # no worker is started to find out that it has nothing to do
+            raise SystemExit(0)  # do not start workers that would have nothing to do
 
     @classmethod
     def close(cls) -> int:
-        """End the watch, if there was a sweep; returns how many of its runs have no result."""
+        """End the watch, if there was a sweep; returns the number of runs without a result."""
         watch, cls.watch = cls.watch, None
         return watch.close() if watch else 0
 
 
 def check(config: DictConfig) -> list[RunSpec]:
-    """The plans of all runs of a sweep. One run of each unfinished cell is built on trial. Raises ValueError."""
+    """The specifications of all runs of a sweep. One run of each unfinished cell is built as a test. Raises ValueError."""
     parser = OverridesParser.create()
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
@@ -66,7 +66,7 @@ def check(config: DictConfig) -> list[RunSpec]:
     tried = set()
     for cfg, planned in zip(configs, plans, strict=True):
         if planned.identity.cell not in tried and not planned.folder.finished:
-            # on the CPU: this process does not train, and must not hold memory of a device that others will train on
+            # on the CPU: this process does not train, so it must not occupy the memory of a device
             build(cfg, replace(planned, machine=replace(planned.machine, device="cpu")))
             tried.add(planned.identity.cell)
     check_writable(plans[0].results)
@@ -75,12 +75,11 @@ def check(config: DictConfig) -> list[RunSpec]:
 
 
 def refuse_swept_sweeps(overrides: list[Override]) -> None:
-    """Hydra ignores the launcher and the grid of a sweep file when several are swept at once, without a word."""
+    """Hydra silently ignores the launcher and the grid of sweep files that are swept themselves."""
     for override in overrides:
         if override.key_or_group == "sweep" and override.is_sweep_override():
             raise ValueError(
-                "sweep=A,B: a sweep file brings its own grid and launcher, which Hydra drops when files are swept; "
-                "run them in turn"
+                "sweep=A,B: Hydra ignores the grid and the launcher of sweep files that are swept; run one sweep after the other"
             )
 
 
@@ -94,7 +93,7 @@ def check_writable(results: Path) -> None:
 
 
 class Watch:
-    """Looks at the folders of a sweep's runs, wherever they run: one bar for the sweep, one for each run under way."""
+    """Watches the folders of a sweep's runs, wherever they are trained: one bar for the sweep, one for each running run."""
 
     def __init__(self, plans: list[RunSpec], *, show: bool) -> None:
         self.plans = {planned.identity.run: planned for planned in plans}
@@ -142,9 +141,9 @@ class Watch:
         self._print(f"{record['status']}: {planned.title}, {outcome}")
 
     def close(self) -> int:
-        """Stop looking; print how the runs ended, with every one that has no result.
+        """Stop watching; print how the runs ended and list those without a result.
 
-        Returns the number of those, without the ones that another process is still training.
+        Returns the number of runs without a result, except those that another process is still training.
         """
         self._over.set()
         if self.total:

@@ -1,4 +1,4 @@
-"""A small convolutional network for small images: seconds a run on a CPU."""
+"""A small convolutional network for small images: a run takes seconds on a CPU."""
 
 from collections.abc import Sequence
 

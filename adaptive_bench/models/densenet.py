@@ -15,7 +15,7 @@ def densenet121(
 ) -> nn.Module:
     """DenseNet-121 of torchvision (growth rate 32); stem=cifar begins with a 3x3 convolution without stride and without pooling.
 
-    It down-samples 8 times, with stem=imagenet 32 times. `dropout` is applied behind each dense layer.
+    It down-samples 8 times, with stem=imagenet 32 times. `dropout` is applied after each dense layer.
     Source: Huang et al. 2017, arXiv 1608.06993.
     """
     check_norm(norm)

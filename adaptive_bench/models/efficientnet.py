@@ -19,10 +19,10 @@ def efficientnet_b0(
     dropout: float = 0.2,
     stochastic_depth: float = 0.2,
 ) -> nn.Module:
-    """EfficientNet-B0 of torchvision; with stem=cifar the first convolution has stride 1 instead of 2, all others keep theirs.
+    """EfficientNet-B0 of torchvision; with stem=cifar the first convolution has stride 1 instead of 2.
 
     It down-samples 16 times, with stem=imagenet 32 times. `dropout` is applied before the last layer; `stochastic_depth` is the
-    share of rows that skip a residual block, which grows from 0 at the first block towards this at the last.
+    probability that a row skips a residual block; it grows from 0 at the first block to this value at the last.
     Source: Tan and Le 2019, arXiv 1905.11946; stochastic depth: Huang et al. 2016, arXiv 1603.09382.
     """
     probability("dropout", dropout)

@@ -12,7 +12,7 @@ State = tuple[Tensor, Tensor]  # h and c, each (layers, rows, hidden)
 
 
 class LanguageLSTM(nn.Module):
-    """Embedding, a stack of LSTM layers and a linear layer, with dropout where activations go up and none where they go on.
+    """Embedding, a stack of LSTM layers and a linear layer, with dropout between layers and none between time steps.
 
     That is: at the input, between the layers and before the output, never from one position to the next (Zaremba et al. 2014,
     arXiv 1409.2329, figure 2). `tied`: the embedding is the output's weight, too (Press and Wolf 2017, arXiv 1608.05859).
@@ -22,7 +22,7 @@ class LanguageLSTM(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Embedding(vocabulary, embedding)
-        # with one layer there is nothing in between, which nn.LSTM warns about
+        # nn.LSTM warns about dropout with a single layer
         self.lstm = nn.LSTM(embedding, hidden, layers, dropout=dropout if layers > 1 else 0.0, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary)
         if tied:
@@ -54,7 +54,7 @@ def lstm(
         raise ValueError(f"init={init}: a bound above 0 is expected")
     if tied and embedding != hidden:
         raise ValueError(
-            f"tied=true: embedding={embedding} and hidden={hidden} differ, but one weight is to serve as embedding and output; "
+            f"tied=true: embedding={embedding} and hidden={hidden} differ, but a tied weight is both embedding and output; "
             "make them equal or take tied=false"
         )
     model = LanguageLSTM(vocabulary=outputs, embedding=embedding, hidden=hidden, layers=layers, dropout=dropout, tied=tied)

@@ -20,7 +20,7 @@ def mobilenet_v3_small(
     dropout: float = 0.2,
     batch_norm_momentum: float = 0.01,
 ) -> nn.Module:
-    """MobileNetV3-Small of torchvision; with stem=cifar the first convolution has stride 1 instead of 2, all others keep theirs.
+    """MobileNetV3-Small of torchvision; with stem=cifar the first convolution has stride 1 instead of 2.
 
     It down-samples 16 times, with stem=imagenet 32 times. `dropout` is applied before the last layer.
     `batch_norm_momentum` is the weight of the newest batch in the running statistics that evaluations use. At torchvision's 0.01
@@ -48,7 +48,7 @@ def mobilenet_v3_large(
     dropout: float = 0.2,
     batch_norm_momentum: float = 0.01,
 ) -> nn.Module:
-    """MobileNetV3-Large of torchvision; with stem=cifar the first convolution has stride 1 instead of 2, all others keep theirs.
+    """MobileNetV3-Large of torchvision; with stem=cifar the first convolution has stride 1 instead of 2.
 
     It down-samples 16 times, with stem=imagenet 32 times. `dropout` and `batch_norm_momentum` are as in the small one.
     Source: Howard et al. 2019, arXiv 1905.02244, table 1.

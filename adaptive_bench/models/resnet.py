@@ -52,12 +52,12 @@ def cifar_resnet(*, depth: int, inputs: Sequence[int], outputs: int, norm: str =
 
 
 def resnet8(*, inputs: Sequence[int], outputs: int, norm: str = "batch") -> nn.Module:
-    """ResNet-8: one block a stage."""
+    """ResNet-8: one block per stage."""
     return cifar_resnet(depth=8, inputs=inputs, outputs=outputs, norm=norm)
 
 
 def resnet20(*, inputs: Sequence[int], outputs: int, norm: str = "batch") -> nn.Module:
-    """ResNet-20: three blocks a stage."""
+    """ResNet-20: three blocks per stage."""
     return cifar_resnet(depth=20, inputs=inputs, outputs=outputs, norm=norm)
 
 

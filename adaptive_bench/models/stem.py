@@ -1,4 +1,4 @@
-"""The stem of torchvision's convolutional networks: what stands before their first block."""
+"""The stem of torchvision's convolutional networks: the layers before the first block."""
 
 from collections.abc import Sequence
 from typing import Literal

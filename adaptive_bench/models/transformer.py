@@ -1,4 +1,4 @@
-"""Language models whose context is the block: nothing is carried from one to the next, and attention pays for its length."""
+"""Language models whose context is the block: no state is carried, and the cost of attention grows with the block."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ State = tuple[()]
 
 
 class CausalAttention(nn.Module):
-    """softmax(Q K^T / sqrt(width / heads)) V in each head, over the positions up to a token's own (Vaswani et al. 2017, 3.2)."""
+    """softmax(Q K^T / sqrt(width / heads)) V in each head, over positions up to its own (Vaswani et al. 2017, 3.2)."""
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class CausalAttention(nn.Module):
         self.outward = nn.Linear(width, width)
 
     def forward(self, activations: Tensor) -> Tensor:
-        """(rows, block, width) to the same."""
+        """Map (rows, block, width) to (rows, block, width)."""
         parts = self.inward(activations).unflatten(2, (3, self.heads, -1))
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, block, width / heads)
         dropout = self.dropout if self.training else 0.0
@@ -68,7 +68,7 @@ class LanguageTransformer(nn.Module):
             self.output.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Tokens (rows, block) to logits (rows, block, vocabulary) and the empty state: every block begins anew."""
+        """Tokens (rows, block) to logits (rows, block, vocabulary) and an empty state: every block starts afresh."""
         embedded = self.embedding(tokens)  # (rows, block, width)
         block, width = embedded.shape[1:]
         positions = sinusoids(block, width, device=tokens.device).to(embedded.dtype)
@@ -81,7 +81,7 @@ class LanguageTransformer(nn.Module):
 def sinusoids(block: int, width: int, *, device: torch.device) -> Tensor:
     """PE(t, 2i) = sin(t / 10000^(2i / width)) and PE(t, 2i + 1) = cos of the same, (block, width).
 
-    Vaswani et al. (2017), section 3.5. In float64: single precision knows angles near 10^5 to two decimals only.
+    Vaswani et al. (2017), section 3.5. In float64, because float32 resolves angles near 10^5 to two decimals only.
     """
     rates = 10_000 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
     angles = torch.arange(block, dtype=torch.float64, device=device)[:, None] * rates
@@ -108,7 +108,7 @@ def transformer(
     for name, size in (("width", width), ("heads", heads), ("layers", layers)):
         whole_number(name, size)
     if width % heads:
-        raise ValueError(f"heads={heads}: width={width} does not split into so many heads; take a divisor of it")
+        raise ValueError(f"heads={heads}: width={width} is not divisible by the number of heads; choose a divisor")
     probability("dropout", dropout)
     if not init > 0:
         raise ValueError(f"init={init}: a standard deviation above 0 is expected")

@@ -72,7 +72,7 @@ def _vision_transformer(
     for name, size in (("width", width), ("layers", layers), ("heads", heads)):
         whole_number(name, size)
     if width % heads:
-        raise ValueError(f"heads={heads}: width={width} does not split into so many heads; take a divisor of it")
+        raise ValueError(f"heads={heads}: width={width} is not divisible by the number of heads; choose a divisor")
     for name, dropped in (("dropout", dropout), ("attention_dropout", attention_dropout)):
         probability(name, dropped)
     channels = image_channels(inputs)
@@ -100,7 +100,7 @@ def _patch(inputs: Sequence[int], wanted: int | None) -> int:
     """The side of a patch in pixels. Raises ValueError unless the images are squares that split into patches."""
     _, height, width = inputs
     if height != width:
-        raise ValueError(f"inputs={written(inputs)}: a ViT takes square images; take a convolutional model")
+        raise ValueError(f"inputs={written(inputs)}: a ViT expects square images; choose a convolutional model")
     if wanted is not None:
         whole_number("patch", wanted)
     patch = min(16, height // 8) if wanted is None else wanted

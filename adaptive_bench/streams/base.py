@@ -1,4 +1,4 @@
-"""Where batches come from: a stream is asked for a size at each step, not told one at birth."""
+"""Where batches come from. A stream is asked for a size at every step, so the size may change at any step."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -11,30 +11,30 @@ from adaptive_bench.sizes import BatchShape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where in a text a batch stands: what a model's state is carried by."""
+    """The place of a batch in a text. It decides which hidden state the model continues from."""
 
     epoch: int
-    position: int  # samples of the epoch that came before the batch
-    samples: int  # of the whole batch, as are the rows
+    position: int  # samples of this epoch before the batch
+    samples: int  # in the whole batch, like `rows`
     rows: int
-    resets_state: bool  # whether the rows begin anywhere anew, so that no state may be carried into them
-    first: int = 0  # which of the whole batch's rows is the first one here
+    resets_state: bool  # the rows do not continue the previous batch, so the model starts from a zero state
+    first: int = 0  # index of the first row, when this is a part of a larger batch
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`inputs` and `targets`, both with one row a sample; of a text, token ids (rows, block), with one row a column."""
+    """`inputs` and `targets`, one row per sample. For text both are token ids of shape (rows, block)."""
 
     inputs: Tensor
     targets: Tensor
-    place: Place | None = None  # of a text's batches only
+    place: Place | None = None  # only for text
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
     def shape(self) -> BatchShape:
-        """What the batch holds, which may be less than what was asked for. Only token ids have a block."""
+        """The actual shape, which may be smaller than the requested one. Only token ids have a block above 1."""
         is_text = self.targets.dim() == 2 and not self.targets.is_floating_point()
         return BatchShape(len(self.targets), self.targets.shape[1] if is_text else 1)
 
@@ -46,26 +46,26 @@ class Batch:
 class Stream(ABC):
     """An endless, reproducible sequence of samples, epoch after epoch.
 
-    Every epoch holds every sample exactly once, whatever the sizes asked for.
+    Every epoch contains every sample exactly once, for any sequence of requested sizes.
     """
 
     @property
     @abstractmethod
     def epoch_samples(self) -> int:
-        """Samples an epoch."""
+        """Samples per epoch."""
 
     @abstractmethod
     def take(self, shape: BatchShape) -> Batch:
-        """The next samples, never more than `shape.samples`; `Batch.shape` says how many. Any size at any step."""
+        """The next samples: at most `shape.samples`; `Batch.shape` gives the actual number. Any size at any step."""
 
     @abstractmethod
     def restart_epoch(self) -> None:
-        """Go back to the beginning of the epoch."""
+        """Return to the start of the current epoch."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers, {"epoch", "position", ...}: the position is counted in samples inside the epoch."""
+        """Plain numbers {"epoch", "position", ...}; the position counts samples within the epoch."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ValueError for a position outside the epoch: a checkpoint of other data."""
+        """Raises ValueError for a position outside the epoch, as in a checkpoint of other data."""

@@ -1,4 +1,4 @@
-"""A stream of images out of one uint8 tensor, with augmentation vectorised over the batch."""
+"""A stream of images stored in one uint8 tensor; augmentation is vectorised over the batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Augmentation:
 class ImageStream(PermutedStream):
     """Images (n, height, width, channels) uint8 and labels (n,), served as normalised floats (b, channels, height, width).
 
-    A sample's crop and flip in an epoch are functions of (seed, epoch, sample) alone: every scheduler of a seed sees the same
-    pixels, and the position in samples is the whole state. Batches are laid out channels-last, as they are stored.
+    Crop and flip depend only on (seed, epoch, sample): every scheduler sees the same pixels for a given seed, and the position
+    in samples is the whole state. Batches are channels-last in memory, like the stored images.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ImageStream(PermutedStream):
         return Batch(self.normalise(images), self.labels[on_device])
 
     def plain(self, indices: Tensor) -> Batch:
-        """These samples of the data set without crop or flip; the position stays where it is."""
+        """These samples of the data set without augmentation; the position of the stream does not change."""
         on_device = indices.to(self.images.device)
         return Batch(self.normalise(self.images[on_device]), self.labels[on_device])
 
@@ -90,7 +90,7 @@ class Normalisation:
 
 
 def augment(images: Tensor, draws: Tensor, *, crop: int) -> Tensor:
-    """Crop and flip each image as its row of `draws` (row offset, column offset, flip) says. Shapes (b, h, w, c), (b, 3)."""
+    """Crop and flip each image by its row of `draws` (row offset, column offset, flip). Shapes (b, h, w, c), (b, 3)."""
     count, height, width, channels = images.shape
     rows, columns, flips = draws.unbind(1)
     images = torch.where(flips.bool()[:, None, None, None], images.flip(2), images)

@@ -1,4 +1,4 @@
-"""The order of the samples: a permutation an epoch, and the position in it."""
+"""The order of the samples: one permutation per epoch, and the position in it."""
 
 import math
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """`ranks` (n,) float64: a sample's place, 0 to n - 1, from easy to hard. `span`: epochs until it has no say any more."""
+    """`ranks` (n,) float64: each sample's rank, 0 (easy) to n - 1 (hard). `span`: epochs until ranks have no effect."""
 
     ranks: Tensor
     span: float
 
     def sort(self, shuffled: Tensor, *, epoch: int) -> Tensor:
-        """The samples of `shuffled` by (1 - m) r + m s, ascending: r their ranks, s their places, m = min(1, epoch / span)."""
+        """The samples of `shuffled` by (1 - m) r + m s: rank r, place in the shuffle s, m = min(1, epoch / span)."""
         mixed = min(1.0, epoch / self.span)
         places = torch.arange(len(shuffled), dtype=torch.float64)
         keys = (1 - mixed) * self.ranks[shuffled] + mixed * places
@@ -34,7 +34,7 @@ class Ranking:
 
 
 class Order:
-    """Which sample comes when: an epoch's permutation is a function of (seed, epoch), and of the scores if there are any."""
+    """The order of samples: a permutation per epoch, a function of (seed, epoch) and of a curriculum's scores."""
 
     def __init__(self, length: int, *, seed: int) -> None:
         if length < 1:
@@ -47,12 +47,12 @@ class Order:
         self._cached: tuple[int, Tensor] | None = None
 
     def rank(self, scores: Tensor, *, span: float) -> None:
-        """From easy (a low score) to hard: a curriculum (Bengio et al. 2009, ICML) that leaves out no sample of any epoch.
+        """From easy (a low score) to hard: a curriculum (Bengio et al. 2009, ICML). Every epoch contains every sample.
 
         Epoch e is sorted by (1 - m) r_i / n + m u_i with m = min(1, e / span), where r_i is the rank of sample i's score and
-        u_i = s_i / n its place in the ordinary shuffle of that epoch: epoch 0 goes strictly from easy to hard, epoch `span`
-        and all later ones are the ordinary shuffle. The mixture is ours. Equal scores rank by index. The scores are settings,
-        not state: epoch and position stay all there is to remember. Raises ValueError for scores that do not fit.
+        u_i = s_i / n its place in the ordinary shuffle of that epoch: epoch 0 is sorted from easy to hard, and from epoch `span`
+        on the order is the ordinary shuffle. The mixture is ours. Equal scores rank by index. Scores are settings, not state:
+        the state is still epoch and position. Raises ValueError for scores that do not fit.
         """
         if not (span > 0 and math.isfinite(span)):
             raise ValueError(f"span={span!r}: a number of epochs above 0 is expected")
@@ -67,7 +67,7 @@ class Order:
         self._ranking, self._cached = Ranking(ranks, span), None
 
     def advance(self, count: int) -> Iterator[Piece]:
-        """The next `count` positions, one piece an epoch touched."""
+        """The next `count` positions, as one piece per epoch."""
         while count > 0:
             stop = min(self.position + count, self.length)
             piece = Piece(self.epoch, self.position, stop)
@@ -89,6 +89,6 @@ class Order:
 
 
 def epoch_generator(seed: int, epoch: int, *, purpose: int) -> torch.Generator:
-    """Random numbers that depend on these three values alone: they need no state, and two purposes never share them."""
+    """A generator that depends only on these three values. It needs no saved state, and two purposes never share numbers."""
     entropy = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(entropy) >> 1)  # a torch seed has 63 bits

@@ -1,4 +1,4 @@
-"""Streams whose samples may come in any order."""
+"""Streams that serve each epoch in a new random order."""
 
 from abc import abstractmethod
 from typing import Any, final
@@ -11,7 +11,7 @@ from adaptive_bench.streams.order import Order, Piece
 
 
 class PermutedStream(Stream):
-    """Every epoch is a permutation of the samples, fixed by seed and epoch."""
+    """Every epoch is a permutation of the samples, determined by seed and epoch."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -23,7 +23,7 @@ class PermutedStream(Stream):
 
     @final
     def take(self, shape: BatchShape) -> Batch:
-        """The next `shape.samples` samples. A batch may cross the border between two epochs."""
+        """The next `shape.samples` samples. A batch may cross an epoch boundary."""
         pieces = [self._load(piece) for piece in self.order.advance(shape.samples)]
         if len(pieces) == 1:
             return pieces[0]

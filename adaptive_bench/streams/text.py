@@ -1,4 +1,4 @@
-"""A stream of text: columns that are read side by side, with blocks of any length at any step."""
+"""A stream of text: parallel columns, read in blocks whose length may change at any step."""
 
 from typing import Any, final
 
@@ -11,15 +11,15 @@ from adaptive_bench.streams.base import Batch, Place, Stream
 
 @final
 class ColumnStream(Stream):
-    """Token ids (n,), served as inputs (rows, block) and as targets, which are the tokens that come next.
+    """Token ids (n,), served as inputs (rows, block) and as targets, the next tokens.
 
-    An epoch has n - 1 samples: each token but the first is a target once. The n - 1 pairs are laid out as `shape.batch` columns
-    of the same length, give or take one, and a batch is the next `shape.block` positions of every column (Zaremba et al. 2014,
-    arXiv 1409.2329). The block may change at any step. A new batch size lays out anew what is left of the epoch, in order: what
-    the old columns had left is joined end to end and cut afresh, so a column may go on from one such rest to the next.
+    An epoch has n - 1 samples: every token except the first is a target once. The n - 1 pairs are laid out as `shape.batch`
+    columns whose lengths differ by at most one, and a batch is the next `shape.block` positions of every column (Zaremba et al.
+    2014, arXiv 1409.2329). The block may change at any step. A new batch size lays out the
+    rest of the epoch again: the unread ends of the old columns are joined in order and cut into new columns.
 
-    A batch is smaller than asked for where the columns end: blocks do not reach beyond them, and the last block holds only the
-    columns that are longer by one. No batch crosses the border of an epoch, where columns are laid over the whole text again.
+    A batch is smaller than requested at the end of the columns: a block does not extend past them, and the last block holds only
+    the columns that are longer by one. No batch crosses an epoch boundary, where the whole text is laid out again.
     """
 
     def __init__(self, tokens: Tensor) -> None:
@@ -32,7 +32,7 @@ class ColumnStream(Stream):
 
     def _start(self, *, epoch: int) -> None:
         self.epoch, self.position = epoch, 0
-        self._finished: list[list[int]] = []  # the epoch's earlier layouts: columns, and positions read of each
+        self._finished: list[list[int]] = []  # earlier layouts of this epoch: number of columns, positions read per column
         self._columns: _Columns | None = None
 
     @property
@@ -56,7 +56,7 @@ class ColumnStream(Stream):
         return Batch(inputs, targets, place)
 
     def _laid_out(self, count: int) -> "_Columns":
-        """The present columns; or new ones, if `count` is neither their number nor that of those that are not at their end."""
+        """The current columns; new ones if `count` is neither their number nor the number of unfinished columns."""
         if self._columns is None:
             self._columns = _Columns(self.tokens[:-1], self.tokens[1:], count=count)
         elif count not in (self._columns.wanted, self._columns.rows):
@@ -68,7 +68,7 @@ class ColumnStream(Stream):
         self._start(epoch=self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """{"epoch", "position", "layouts"}: of each of the epoch's layouts the columns and the positions read of each."""
+        """{"epoch", "position", "layouts"}; a layout is its number of columns and the positions read per column."""
         present = [] if self._columns is None else [[self._columns.wanted, self._columns.read]]
         return {"epoch": self.epoch, "position": self.position, "layouts": [*map(list, self._finished), *present]}
 
@@ -84,7 +84,7 @@ class ColumnStream(Stream):
         if not plausible or state["position"] != position or position == self.epoch_samples:
             raise ValueError(
                 f"epoch {state['epoch']}, position {state['position']}, columns {state['layouts']} do not fit a text with "
-                f"{self.epoch_samples} tokens to predict; go on with the text that the checkpoint was made from"
+                f"{self.epoch_samples} tokens to predict; resume with the text that the checkpoint was made from"
             )
         self._start(epoch=state["epoch"])
         self.position, self._columns = position, columns
@@ -92,11 +92,11 @@ class ColumnStream(Stream):
 
 
 class _Columns:
-    """Pairs (m,) cut into columns as long as each other; the first `longer` of them have one more."""
+    """Input-target pairs (m,) cut into columns of equal length; the first `longer` columns have one more pair."""
 
     def __init__(self, inputs: Tensor, targets: Tensor, *, count: int, read: int = 0) -> None:
         self.wanted = count
-        self.read = read  # positions of each column
+        self.read = read  # positions read of each column
         self._inputs, self._targets = inputs, targets
         count = min(count, len(targets))
         self._length, self._longer = divmod(len(targets), count)
@@ -105,11 +105,11 @@ class _Columns:
 
     @property
     def rows(self) -> int:
-        """How many columns are not at their end."""
+        """Number of unfinished columns."""
         return len(self._starts) if self.read < self._length else self._longer
 
     def advance(self, block: int) -> tuple[Tensor, Tensor]:
-        """The next positions of every column that is not at its end: inputs and targets, (rows, at most block)."""
+        """The next positions of every unfinished column: inputs and targets of shape (rows, at most block)."""
         rows = self.rows
         stop = min(self.read + block, self._length) if self.read < self._length else self._length + 1
         index = self._starts[:rows, None] + torch.arange(self.read, stop, device=self._starts.device)  # (rows, block)
@@ -117,7 +117,7 @@ class _Columns:
         return self._inputs[index], self._targets[index]
 
     def rest(self) -> tuple[Tensor, Tensor]:
-        """What was not read, in the order of the text."""
+        """The unread pairs, in the order of the text."""
         lengths = torch.full_like(self._starts, self._length)
         lengths[: self._longer] += 1
         numbers = torch.arange(len(self._targets), device=self._starts.device)

@@ -8,7 +8,7 @@ from adaptive_bench.streams.permuted import PermutedStream
 
 
 class VectorStream(PermutedStream):
-    """Samples as they are: `inputs` (n, ...) and `targets` (n, ...), already on the device."""
+    """Samples served unchanged: `inputs` (n, ...) and `targets` (n, ...), already on the device."""
 
     def __init__(self, inputs: Tensor, targets: Tensor, *, seed: int) -> None:
         super().__init__(Order(len(inputs), seed=seed))
@@ -19,6 +19,6 @@ class VectorStream(PermutedStream):
         return self.plain(self.order.indices(piece))
 
     def plain(self, indices: Tensor) -> Batch:
-        """These samples of the data set; the position stays where it is."""
+        """These samples of the data set; the position of the stream does not change."""
         on_device = indices.to(self.inputs.device)
         return Batch(self.inputs[on_device], self.targets[on_device])

@@ -164,7 +164,7 @@ def test_a_file_of_one_token_is_too_short_to_predict_anything(tmp_path):
 def test_a_file_that_is_no_text_is_refused_with_the_place(tmp_path, before, stranger):
     write(tmp_path, train=b"caf \n" * (before // 5) + stranger + b" and more\n")
     message = refusal(tmp_path)
-    assert "ptb.train.txt is no text in UTF-8" in message
+    assert "ptb.train.txt is not UTF-8 text" in message
     assert f"at byte {before})" in message
 
 

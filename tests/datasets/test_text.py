@@ -173,18 +173,18 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(stop):
 def test_a_state_that_is_not_there_is_an_error_and_not_zero():
     task, model = task_of(), network()
     task.train.take(BatchShape(4, 5))
-    with pytest.raises(ValueError, match=r"position 20 goes on from a state that is not there \(the last one led up to None\)"):
+    with pytest.raises(ValueError, match=r"position 20 continues .* is not available \(the last one ends at None\)"):
         task.loss(model, task.train.take(BatchShape(4, 5)))
     fresh = task_of()
     fresh.loss(model, fresh.train.take(BatchShape(4, 5)))
     fresh.train.take(BatchShape(4, 5))
-    with pytest.raises(ValueError, match=r"position 40 .* led up to \(0, 20\)"):
+    with pytest.raises(ValueError, match=r"position 40 .* ends at \(0, 20\)"):
         fresh.loss(model, fresh.train.take(BatchShape(4, 5)))
 
 
 @pytest.mark.parametrize("state", [{}, {"state": None}, {"state": None, "next": [0, 3]}])
 def test_another_tasks_state_is_refused(state):
-    with pytest.raises(ValueError, match="go on with the data set"):
+    with pytest.raises(ValueError, match="resume with the data set"):
         task_of().load_state_dict(state)
 
 

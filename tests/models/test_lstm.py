@@ -88,7 +88,7 @@ def test_dropout_leaves_the_way_from_position_to_position_alone():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"inputs": (3, 32, 32)}, r"inputs=\(3, 32, 32\): this model reads token ids"),
+        ({"inputs": (3, 32, 32)}, r"inputs=\(3, 32, 32\): this model expects token ids"),
         ({"hidden": 0}, "hidden=0"),
         ({"layers": 1.5}, "layers=1.5"),
         ({"embedding": True}, "embedding=True"),

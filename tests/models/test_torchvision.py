@@ -163,8 +163,8 @@ def test_the_least_size_works_and_one_pixel_less_is_refused(make):
         ({"stem": "mnist"}, "stem='mnist': cifar or imagenet is expected"),
         ({"stem": "imagenet", "inputs": (1, 64, 64)}, "3 channels, got 1; choose model.stem=cifar"),
         ({"norm": "layer"}, "norm='layer': batch or group or none"),
-        ({"inputs": (400,)}, r"inputs=\(400\): this model takes images"),
-        ({"inputs": ()}, r"inputs=\(\): this model takes images"),
+        ({"inputs": (400,)}, r"inputs=\(400\): this model expects images"),
+        ({"inputs": ()}, r"inputs=\(\): this model expects images"),
     ],
 )
 def test_impossible_settings_are_refused(make, settings, says):

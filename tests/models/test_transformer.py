@@ -284,11 +284,11 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"inputs": (3, 32, 32)}, r"inputs=\(3, 32, 32\): this model reads token ids"),
+        ({"inputs": (3, 32, 32)}, r"inputs=\(3, 32, 32\): this model expects token ids"),
         ({"width": 0}, "width=0"),
         ({"width": 6.0}, "width=6.0"),
         ({"heads": True}, "heads=True"),
-        ({"heads": 4}, "heads=4: width=6 does not split into so many heads"),
+        ({"heads": 4}, "heads=4: width=6 is not divisible by the number of heads"),
         ({"layers": 1.5}, "layers=1.5"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"init": 0.0}, "init=0.0"),

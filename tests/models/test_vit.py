@@ -104,8 +104,8 @@ def test_auto_takes_micro_batches_as_attention_and_tokens_have_no_layer_rule(mak
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"inputs": (3, 32, 24)}, r"inputs=\(3, 32, 24\): a ViT takes square images"),
-        ({"inputs": (400,)}, r"inputs=\(400\): this model takes images"),
+        ({"inputs": (3, 32, 24)}, r"inputs=\(3, 32, 24\): a ViT expects square images"),
+        ({"inputs": (400,)}, r"inputs=\(400\): this model expects images"),
         (
             {"inputs": (1, 28, 28)},
             "patch=null: images of 28 x 28 pixels do not split into patches of 3 x 3; set model.patch to a",
@@ -127,7 +127,7 @@ def test_impossible_settings_are_refused(make, settings, says):
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"heads": 5}, "heads=5: width=64 does not split"), ({"width": 0}, "width=0"), ({"layers": 1.5}, "layers=1.5")],
+    [({"heads": 5}, "heads=5: width=64 is not divisible"), ({"width": 0}, "width=0"), ({"layers": 1.5}, "layers=1.5")],
 )
 def test_impossible_sizes_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):

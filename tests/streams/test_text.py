@@ -169,6 +169,6 @@ def test_the_position_of_another_text_is_refused_and_changes_nothing(state):
     stream = counted(12)
     stream.take(BatchShape(3, 2))
     before = stream.state_dict()
-    with pytest.raises(ValueError, match="go on with the text"):
+    with pytest.raises(ValueError, match="resume with the text"):
         stream.load_state_dict(state)
     assert stream.state_dict() == before
