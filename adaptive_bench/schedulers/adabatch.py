@@ -29,8 +29,5 @@ class AdaBatch(SizeScheduler):
         if self.interval is not None:
             positive("interval", self.interval)
 
-    def only_grows(self) -> bool:
-        return True
-
     def propose(self, position: Position) -> float:
         return self.initial * power(self.factor, position.completed(self.interval))

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from adaptive_bench.sizes import Position
@@ -44,7 +44,7 @@ class SizeScheduler(Stateful, ABC):
         return frozenset()
 
     def only_grows(self) -> bool:
-        """Whether the size never falls. At the maximum, nothing is measured for such a scheduler any more."""
+        """Whether the size never falls, so that nothing needs measuring at the maximum. Only rules with `needs` say so."""
         return False
 
     def measures(self, position: Position, samples: int) -> bool:
@@ -64,6 +64,24 @@ class SizeScheduler(Stateful, ABC):
     def signals(self) -> dict[str, float]:
         """What the trace shows of the rule's reasons, by name; always the same names."""
         return {}
+
+
+@dataclass(kw_only=True)
+class FeedbackScheduler(SizeScheduler):
+    """A rule that keeps its proposed size as state: it proposes `initial` until `observe` sets `size`."""
+
+    size: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.size = float(self.initial)
+
+    @abstractmethod
+    def observe(self, seen: Observation) -> None:
+        """Take note of a finished step, and set `size` where the rule decides."""
+
+    def propose(self, position: Position) -> float:
+        return self.size
 
 
 def due(every: int, position: Position, samples: int) -> bool:

@@ -3,15 +3,14 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.interval_mean import IntervalMean
-from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive, whole_number
 
 
 @dataclass(kw_only=True)
-class Confidence(SizeScheduler):
+class Confidence(FeedbackScheduler):
     """B grows while the model's outputs have low entropy and shrinks while they have high entropy, or the other way round.
 
     H is the entropy of the softmax over log C, C the number of classes or words: 0 for a model that is certain, 1 for one that
@@ -41,7 +40,6 @@ class Confidence(SizeScheduler):
     shrink: float = 0.8
     smallest: float | None = None  # size of the continuous rule at H = 1; None: initial
     largest: float = 2048  # its size at H = 0
-    size: float = field(init=False)
     entropy: float | None = field(default=None, init=False)  # of the last interval
     entropies: IntervalMean = field(default_factory=IntervalMean, init=False)
 
@@ -60,7 +58,6 @@ class Confidence(SizeScheduler):
         positive("largest", self.largest)
         if self.rule == "continuous" and self._smallest > self.largest:
             raise ValueError(f"largest={self.largest}: at least the smallest size, {self._smallest:g}, is expected")
-        self.size = float(self.initial)
 
     def only_grows(self) -> bool:
         return self.rule == "thresholds" and self.shrink == 1
@@ -87,9 +84,6 @@ class Confidence(SizeScheduler):
     @property
     def _smallest(self) -> float:
         return self.initial if self.smallest is None else self.smallest
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         return {"interval_entropy": math.nan if self.entropy is None else self.entropy}

@@ -44,9 +44,6 @@ class CriticalWarmup(SizeScheduler):
         if any(later < earlier for earlier, later in pairwise(sizes)):
             raise ValueError(f"curve={list(self.curve)}: sizes that do not fall are expected")
 
-    def only_grows(self) -> bool:
-        return True
-
     def propose(self, position: Position) -> float:
         # the tiny allowance makes 1,000 the third power of 10 although floats say 2.9999999999999996
         powers = math.floor(math.log(self.critical(position.fraction) / self.initial, self.factor) + 1e-9)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
 from adaptive_bench.schedulers.epoch_signals import NEEDS, SIGNALS, EpochSignals
 from adaptive_bench.sizes import Position
@@ -14,7 +14,7 @@ from adaptive_bench.validation import one_of, positive
 
 
 @dataclass(kw_only=True)
-class Deba(SizeScheduler):
+class Deba(FeedbackScheduler):
     """B <- 1.5 B where the stability score is above `up`, 0.8 B where it is below `down`, once an epoch.
 
     Over the signals m in {variance, norm_variation, loss_variation} of `EpochSignals`, in a window of 15 epochs,
@@ -49,7 +49,6 @@ class Deba(SizeScheduler):
     calibration: str | None = None
     architecture: Mapping[str, Any] | None = None
     stability: EpochSignals = field(init=False)
-    size: float = field(init=False)
     score: float | None = field(default=None, init=False)
     decision: float = field(default=1.0, init=False)  # factor: grow, shrink or 1
 
@@ -60,7 +59,6 @@ class Deba(SizeScheduler):
             raise ValueError(f"up={self.up} and down={self.down}: thresholds out of order, 0 <= down <= up <= 1 is expected")
         one_of("variance_sign", self.variance_sign, ("low_variance_grows", "high_variance_grows"))
         self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
-        self.size = float(self.initial)
         self._weights = dict.fromkeys(SIGNALS, 1 / len(SIGNALS))
         self._levels: Mapping[str, float] = {}
         if self.calibration is not None:
@@ -91,9 +89,6 @@ class Deba(SizeScheduler):
         level = self._levels.get(name, self.stability.level(name))
         share = value / (value + level) if value + level else 0.5  # both 0: at its level
         return 1 - share if name == "variance" and self.variance_sign == "high_variance_grows" else share
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         score = math.nan if self.score is None else self.score

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.calibration import read_calibration
 from adaptive_bench.schedulers.deba import check_factors
 from adaptive_bench.schedulers.epoch_signals import NEEDS, EpochSignals, confidence, remember, third_quartile
@@ -16,7 +16,7 @@ from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)
-class DebaFlags(SizeScheduler):
+class DebaFlags(FeedbackScheduler):
     """Once an epoch, B <- 1.5 B where gradient norm, loss and variance are steady, 0.8 B where they are not.
 
     On the signals of `EpochSignals`: stable_grad = norm_variation < theta_stab, stable_loss = loss_variation < theta_stab and
@@ -44,7 +44,6 @@ class DebaFlags(SizeScheduler):
     calibration: str | None = None
     architecture: Mapping[str, Any] | None = None
     stability: EpochSignals = field(init=False)
-    size: float = field(init=False)
     ratios: list[float] = field(default_factory=list, init=False)  # c of the window
     changes: list[float] = field(default_factory=list, init=False)  # max(norm_variation, loss_variation) of the window
     latest: dict[str, float] = field(default_factory=dict, init=False)  # c and the thresholds it last met, where known
@@ -55,7 +54,6 @@ class DebaFlags(SizeScheduler):
         check_factors(grow=self.grow, shrink=self.shrink)
         self._thresholds: dict[str, float] = {}
         self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
-        self.size = float(self.initial)
         if self.calibration is not None:
             known = read_calibration(self.calibration, architecture=self.architecture, grad_source=self.grad_source)
             self._thresholds = {"theta_conf": known.thresholds["confidence"], "theta_stab": known.thresholds["stability"]}
@@ -97,9 +95,6 @@ class DebaFlags(SizeScheduler):
         self.latest = {name: value for name, value in {"confidence": ratio, **limits}.items() if math.isfinite(value)}
         remember(self.ratios, ratio, window=self.window - 1)  # the latest is no part of what it is held against
         remember(self.changes, max(signals["norm_variation"], signals["loss_variation"]), window=self.window - 1)
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         own = {name: self.latest.get(name, math.nan) for name in ("confidence", "theta_conf", "theta_stab")}

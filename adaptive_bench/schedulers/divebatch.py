@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
-from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive, whole_number
@@ -13,7 +13,7 @@ NOT_FOR_BLOCKS = "gradient diversity says how many samples to average, not how l
 
 
 @dataclass(kw_only=True)
-class DiveBatch(SizeScheduler):
+class DiveBatch(FeedbackScheduler):
     """B <- max(B, delta * n * diversity), diversity = sum_i |g_i|^2 / |sum_i g_i|^2, n the rows of an epoch.
 
     `variant=accumulated`: both sums run over the last epoch before a resize, at the weights as they move, as in the authors'
@@ -38,7 +38,6 @@ class DiveBatch(SizeScheduler):
     variant: str = "accumulated"
     half_life: float | None = None  # samples; None: an epoch
     max_relative_error: float | None = None
-    size: float = field(init=False)
     diversity: float = field(default=math.nan, init=False)  # behind the last resize
     rows: int = field(default=0, init=False)  # of this epoch so far
     samples: int = field(default=0, init=False)  # of this epoch so far
@@ -58,7 +57,6 @@ class DiveBatch(SizeScheduler):
                 f"measure_every={self.measure_every}: variant=accumulated adds up every step of an epoch; set it to 0 or take "
                 "variant=moments"
             )
-        self.size = float(self.initial)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -96,9 +94,6 @@ class DiveBatch(SizeScheduler):
             return (1 + self.noise.value) / rows
         usable = 0 < self.sq_norm_of_sum < math.inf and self.sum_of_sq_norms < math.inf
         return self.sum_of_sq_norms / self.sq_norm_of_sum if usable else math.inf
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         return {"diversity": self.diversity} | (self.noise.signals() if self.variant == "moments" else {})

@@ -3,14 +3,14 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, resize_interval, resized
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 
 
 @dataclass(kw_only=True)
-class DiveBatchOracle(SizeScheduler):
+class DiveBatchOracle(FeedbackScheduler):
     """B <- max(B, delta * n * diversity), with the diversity of all n rows of the training set at the weights of an epoch's end.
 
     The pass over the training set is charged to the method. It is exact where the estimator is: take `estimator=per_sample
@@ -25,13 +25,11 @@ class DiveBatchOracle(SizeScheduler):
     delta: float = 0.1
     interval: int | None = None  # epochs between resizes; None: a tenth of the budget
     monotone: bool = True
-    size: float = field(init=False)
     bound: float = field(default=math.nan, init=False)  # n * diversity, behind the last resize
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.delta, self.interval)
-        self.size = float(self.initial)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -49,9 +47,6 @@ class DiveBatchOracle(SizeScheduler):
         if Stat.DIVERSITY_BOUND in seen.stats:
             self.bound = seen.stats[Stat.DIVERSITY_BOUND]
             self.size = resized(self.size, self.delta * self.bound, monotone=self.monotone)
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         return {"bound": self.bound}

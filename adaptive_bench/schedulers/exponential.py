@@ -26,8 +26,5 @@ class Exponential(SizeScheduler):
         if self.interval is not None:
             positive("interval", self.interval)
 
-    def only_grows(self) -> bool:
-        return self.factor >= 1
-
     def propose(self, position: Position) -> float:
         return max(1.0, self.initial * power(self.factor, position.completed(self.interval)))

@@ -13,8 +13,5 @@ class Fixed(SizeScheduler):
     Source: the usual practice.
     """
 
-    def only_grows(self) -> bool:
-        return True
-
     def propose(self, position: Position) -> float:
         return self.initial

@@ -5,14 +5,13 @@ import warnings
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale, half_life_in_samples
-from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Position
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive
 
 
 @dataclass(kw_only=True)
-class GradientNoiseScale(SizeScheduler):
+class GradientNoiseScale(FeedbackScheduler):
     """B = kappa * B_simple, B_simple = tr(Sigma) / |G|^2: the batch at which noise and gradient weigh the same.
 
     `estimator=pair` averages unbiased estimates of tr(Sigma) and |G|^2, each with a half-life in samples (None: an epoch), and
@@ -39,7 +38,6 @@ class GradientNoiseScale(SizeScheduler):
     half_life: float | None = None  # samples; None: an epoch
     max_relative_error: float | None = None
     monotone: bool = False
-    size: float = field(init=False)
     at_size: int = field(default=0, init=False)  # that the averaged ratio belongs to
     microbatches: float = field(default=math.nan, init=False)
     noise: NoiseScale = field(default_factory=NoiseScale, init=False)
@@ -60,7 +58,6 @@ class GradientNoiseScale(SizeScheduler):
                 "converted to B_simple = B R / (k - 1 - R)",
                 stacklevel=3,
             )
-        self.size = float(self.initial)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -94,9 +91,6 @@ class GradientNoiseScale(SizeScheduler):
         if self.estimator == "pair":
             return self.noise.value
         return noise_scale_of_sheet(self.ratio.value, batch=self.at_size, microbatches=self.microbatches)
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         if self.estimator == "pair":

@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
-from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Position
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive, whole_number
 
 
 @dataclass(kw_only=True)
-class Goodput(SizeScheduler):
+class Goodput(FeedbackScheduler):
     """B = argmax throughput(B) * efficiency(B), efficiency(B) = (B_simple + B_0) / (B_simple + B), B_0 = initial.
 
     throughput(B) = B / (a + b B): the step time is a line through the mean times of the sizes run so far, weighted by steps, both
@@ -36,7 +35,6 @@ class Goodput(SizeScheduler):
     hysteresis: float = 1.05
     half_life: float | None = None  # samples; None: an epoch
     max_relative_error: float | None = None  # of B_simple; above it the size stays
-    size: float = field(init=False)
     noise: NoiseScale = field(default_factory=NoiseScale, init=False)
     times: dict[str, list[float]] = field(default_factory=dict, init=False)  # rows -> [steps, their mean seconds], at this block
     block: int = field(default=1, init=False)  # positions a row
@@ -53,7 +51,6 @@ class Goodput(SizeScheduler):
         half_life_in_samples(self.half_life)
         if self.max_relative_error is not None:
             positive("max_relative_error", self.max_relative_error)
-        self.size = float(self.initial)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -108,9 +105,6 @@ class Goodput(SizeScheduler):
         if per_sample * mean_rows > mean_time:  # a would be negative: the line goes through the origin
             return 0.0, sum(c * r * t for r, c, t in known) / sum(c * r * r for r, c, _ in known)
         return mean_time - per_sample * mean_rows, per_sample
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         fixed, per_sample = self.step_time()

@@ -4,15 +4,14 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import Average, half_life_in_samples
-from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.norm_test import whole
-from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)
-class InnerProductTest(SizeScheduler):
+class InnerProductTest(FeedbackScheduler):
     """B <- max(Var(<g_i, g>) / (theta^2 |g|^4), Var(g_i - <g_i, g> / |g|^2 g) / (nu^2 |g|^2)), rounded up, where above B.
 
     The first quotient is the inner-product test solved for the batch size, the second the orthogonality test that augments it;
@@ -33,7 +32,6 @@ class InnerProductTest(SizeScheduler):
     theta: float = 0.5
     nu: float | None = 1
     half_life: float | None = None  # samples; None: an epoch
-    size: float = field(init=False)
     inner: Average = field(default_factory=Average, init=False)  # Var(<g_i, g>)
     variance: Average = field(default_factory=Average, init=False)  # tr(Sigma)
     sq_norm: Average = field(default_factory=Average, init=False)  # |g|^2
@@ -44,7 +42,6 @@ class InnerProductTest(SizeScheduler):
         if self.nu is not None:
             positive("nu", self.nu)
         half_life_in_samples(self.half_life)
-        self.size = float(self.initial)
 
     def only_grows(self) -> bool:
         return True
@@ -69,9 +66,6 @@ class InnerProductTest(SizeScheduler):
             return 0.0
         along = _quotient(self.inner.value, self.sq_norm.value)
         return _quotient(max(0.0, self.variance.value - along), self.nu**2 * self.sq_norm.value)
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         return {"inner_product_size": self.inner_quotient, "orthogonality_size": self.orthogonal_quotient}

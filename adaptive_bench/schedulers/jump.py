@@ -34,8 +34,5 @@ class Jump(SizeScheduler):
         step = sizes.index(self._largest) if self.at == "maximum" else next(changes, 0)
         self._start = self._path.starts[step]
 
-    def only_grows(self) -> bool:
-        return True
-
     def propose(self, position: Position) -> float:
         return self._first if self._path.sample_at(position) < self._start else self._largest

@@ -28,8 +28,5 @@ class Linear(SizeScheduler):
         if not math.isfinite(self.increment):
             raise ValueError(f"increment={self.increment}: a finite number of samples is expected")
 
-    def only_grows(self) -> bool:
-        return self.increment >= 0
-
     def propose(self, position: Position) -> float:
         return max(1.0, self.initial + self.increment * position.completed(self.interval))

@@ -3,15 +3,14 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import SizeScheduler, power
+from adaptive_bench.schedulers.base import FeedbackScheduler, power
 from adaptive_bench.schedulers.interval_mean import IntervalMean
-from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation
 from adaptive_bench.validation import one_of, positive, whole_number
 
 
 @dataclass(kw_only=True)
-class LossBased(SizeScheduler):
+class LossBased(FeedbackScheduler):
     """B <- B * f(delta) after each interval: a falling training loss grows the size, a rising or fluctuating one shrinks it.
 
     L_t is the mean training loss, weighted by samples, of interval t: `every` samples (None: an epoch), ended by the step that
@@ -43,7 +42,6 @@ class LossBased(SizeScheduler):
     rate: float = 5  # change of the size over change of the loss, both relative
     shrink: float = 0.8  # smallest factor of one change
     grow: float = 1.25  # largest
-    size: float = field(init=False)
     delta: float | None = field(default=None, init=False)  # of the last interval
     compared: list[float] = field(default_factory=list, init=False)  # the last L_t, or m_t
     losses: IntervalMean = field(default_factory=IntervalMean, init=False)
@@ -63,10 +61,6 @@ class LossBased(SizeScheduler):
         positive("rate", self.rate)
         if not 0 < self.shrink <= 1 <= self.grow < math.inf:
             raise ValueError(f"shrink={self.shrink}, grow={self.grow}: 0 < shrink <= 1 <= grow is expected")
-        self.size = float(self.initial)
-
-    def only_grows(self) -> bool:
-        return self.shrink == 1
 
     def observe(self, seen: Observation) -> None:
         self.losses.add(seen.loss, seen)
@@ -99,9 +93,6 @@ class LossBased(SizeScheduler):
             return 1.0
         change = 1 - self.rate * delta if self.change == "linear" else power(math.e, -self.rate * delta)
         return min(max(change, self.shrink), self.grow)
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         """delta, and the loss behind it: of the last interval or, for moving_average, smoothed."""

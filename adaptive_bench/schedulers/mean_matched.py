@@ -28,9 +28,6 @@ class MeanMatched(Control):
         super().__post_init__()
         one_of("match", self.match, ("updates", "samples"))
 
-    def only_grows(self) -> bool:
-        return True
-
     def altered(self, path: Trajectory) -> Trajectory:
         weights = path.updates if self.match == "updates" else path.samples
         return Trajectory.of([_mean(path.sizes, weights)], [path.total])

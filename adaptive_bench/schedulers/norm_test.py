@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.averages import Average, half_life_in_samples
-from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Position
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)
-class NormTest(SizeScheduler):
+class NormTest(FeedbackScheduler):
     """B <- ceil(tr(Sigma) / (eta^2 |g|^2)) where tr(Sigma) / B <= eta^2 |g|^2 fails; else B stays.
 
     tr(Sigma) and |g|^2 are averaged with a half-life in samples (None: an epoch; 0: each measured step by itself, as in
@@ -31,7 +30,6 @@ class NormTest(SizeScheduler):
     eta: float = 0.5
     plug_in: bool = True
     half_life: float | None = None  # samples; None: an epoch
-    size: float = field(init=False)
     variance: Average = field(default_factory=Average, init=False)
     sq_norm: Average = field(default_factory=Average, init=False)
 
@@ -39,7 +37,6 @@ class NormTest(SizeScheduler):
         super().__post_init__()
         positive("eta", self.eta)
         half_life_in_samples(self.half_life)
-        self.size = float(self.initial)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -61,9 +58,6 @@ class NormTest(SizeScheduler):
         """The batch size at which the test holds; infinite where the averaged |g|^2 is not above 0."""
         bound = self.eta**2 * self.sq_norm.value
         return self.variance.value / bound if bound > 0 else math.inf if bound <= 0 else math.nan
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         return {"test_size": self.quotient}

@@ -3,14 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import SizeScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.patience import Patience
-from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation
 
 
 @dataclass(kw_only=True)
-class Plateau(SizeScheduler):
+class Plateau(FeedbackScheduler):
     """B <- B * factor once more than `patience` evaluations in a row brought no improvement of the validation metric.
 
     The semantics are those of torch's ReduceLROnPlateau, with growth for decay (see `Patience`); the metric is turned so that
@@ -25,26 +24,18 @@ class Plateau(SizeScheduler):
     patience: int = 2  # evaluations
     threshold: float = 1e-4  # of the best metric, or in its unit
     threshold_mode: str = "relative"
-    size: float = field(init=False)
     stall: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 < self.factor < math.inf:
             raise ValueError(f"factor={self.factor}: a finite factor above 1 is expected")
-        self.size = float(self.initial)
         self.stall = Patience(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
-
-    def only_grows(self) -> bool:
-        return True
 
     def observe(self, seen: Observation) -> None:
         if seen.evaluation is not None and self.stall.at(seen.evaluation):
             # never less than it asked for already: a growth that met a cooldown still stands
             self.size = max(self.size, seen.granted * self.factor)
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         best = self.stall.best

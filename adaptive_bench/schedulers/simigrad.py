@@ -3,14 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.sizes import Position
+from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import whole_number
 
 
 @dataclass(kw_only=True)
-class SimiGrad(SizeScheduler):
+class SimiGrad(FeedbackScheduler):
     """A tenth up where the cosine c of the two half-batch gradients is below target, a tenth down where it is above.
 
     c < target: B <- max(B + 1, int(1.1 B)); c > target: B <- max(1, min(B - 1, int(0.9 B))), c the mean of the last `smoothing`
@@ -30,7 +29,6 @@ class SimiGrad(SizeScheduler):
     measure_every: int = 1280
     target: float = 0.1
     smoothing: int = 1  # measured cosines
-    size: float = field(init=False)
     cosines: list[float] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -38,7 +36,6 @@ class SimiGrad(SizeScheduler):
         if not -1 < self.target < 1:
             raise ValueError(f"target={self.target}: a cosine between -1 and 1 is expected")
         whole_number("smoothing", self.smoothing)
-        self.size = float(self.initial)
 
     def observe(self, seen: Observation) -> None:
         if not seen.uncut or not math.isfinite(seen.stats.get(Stat.HALVES_COSINE, math.nan)):
@@ -53,9 +50,6 @@ class SimiGrad(SizeScheduler):
     @property
     def similarity(self) -> float:
         return sum(self.cosines) / len(self.cosines) if self.cosines else math.nan
-
-    def propose(self, position: Position) -> float:
-        return self.size
 
     def signals(self) -> dict[str, float]:
         return {"similarity": self.similarity}

@@ -34,10 +34,6 @@ class Step(SizeScheduler):
         if any(later <= earlier for earlier, later in pairwise(self.milestones)):
             raise ValueError(f"milestones={list(self.milestones)}: ascending epochs are expected")
 
-    def only_grows(self) -> bool:
-        path = [self.initial, *self.sizes]
-        return all(later >= earlier for earlier, later in pairwise(path))
-
     def propose(self, position: Position) -> float:
         passed = bisect_right(self.milestones, position.epoch + 1e-9)  # allowance as in Position.completed
         return self.sizes[passed - 1] if passed else self.initial

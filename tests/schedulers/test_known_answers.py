@@ -62,8 +62,6 @@ def test_step():
     assert path(scheduler, epochs=5) == [32, 32, 64, 64, 16]
     assert scheduler.propose(Position(1999, 5000, 1000)) == 32
     assert scheduler.propose(Position(2000, 5000, 1000)) == 64
-    assert not scheduler.only_grows()
-    assert Step(initial=32, milestones=[2], sizes=[64]).only_grows()
 
 
 def test_adabatch():

@@ -125,11 +125,6 @@ def test_signals_are_unknown_at_first():
     assert LossBased().signals().keys() == {"delta", "interval_loss"}
 
 
-def test_without_shrinking_it_only_grows():
-    assert LossBased(shrink=1).only_grows()
-    assert not LossBased().only_grows()
-
-
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

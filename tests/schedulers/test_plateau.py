@@ -94,7 +94,6 @@ def test_it_changes_where_torch_changes(mode, seed):
 
 def test_nothing_is_known_at_first():
     assert math.isnan(Plateau().signals()["best"])
-    assert Plateau().only_grows()
 
 
 @pytest.mark.parametrize(
