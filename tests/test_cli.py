@@ -187,7 +187,7 @@ def test_hydras_own_flags_work_through_the_installed_script(tmp_path):
         cwd=tmp_path,
         check=True,
     )
-    assert "schedulers.adabatch.AdaBatch" in done.stdout
+    assert "schedulers.exponential.AdaBatch" in done.stdout
     assert "seed: 7" in done.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -48,7 +48,7 @@ def test_what_has_no_files_has_no_content(tmp_path):
 
 
 def test_a_control_inside_a_control_does_not_know_where_results_are(tmp_path):
-    inner = "{_target_: adaptive_bench.schedulers.mean_matched.MeanMatched, results: DIR, trace: null, schedule: null}"
+    inner = "{_target_: adaptive_bench.schedulers.controls.MeanMatched, results: DIR, trace: null, schedule: null}"
     digests = {
         run("scheduler=reversed", f"scheduler.schedule={inner.replace('DIR', folder)}", f"results={folder}") for folder in "ab"
     }
