@@ -11,11 +11,10 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.component import component_variance
 from adaptive_bench.estimators.entropy import Entropy
 from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, GradientMoments
 from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, LossFunction
-from adaptive_bench.estimators.vector import total_sq_norm
+from adaptive_bench.estimators.vector import component_variance, total_sq_norm
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
