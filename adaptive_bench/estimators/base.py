@@ -11,12 +11,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.component import component_variance
 from adaptive_bench.estimators.entropy import Entropy
 from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, GradientMoments
 from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, LossFunction
-from adaptive_bench.estimators.stopwatch import Stopwatch
-from adaptive_bench.estimators.vector import total_sq_norm
+from adaptive_bench.estimators.vector import component_variance, total_sq_norm
+from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import Snapshot
@@ -34,7 +33,6 @@ class Measurement:
     loss: float
     stats: Mapping[Stat, float]
     physical_batch: int  # rows of the largest chunk that went through the model at once, on any rank
-    seconds: float  # the part of the call's wall time that was spent on measuring
 
 
 @dataclass(kw_only=True, eq=False)
@@ -70,6 +68,7 @@ class GradientEstimator(ABC):
         loss_scale: float = 1.0,
         chunks: PhysicalBatch | None = None,
         ranks: Ranks | None = None,
+        clock: Clock | None = None,
     ) -> Measurement:
         """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
 
@@ -77,10 +76,11 @@ class GradientEstimator(ABC):
         backward pass only, as half precision wants it: loss, gradient and statistics come back without it. A gradient that is
         not finite stays as it is, for the caller to see; there are no statistics then, and the sum over the epoch leaves it out.
         `chunks` says how many rows go through the model at once. If memory runs out, the pass is made again in smaller chunks,
-        with the same random numbers; `chunks` remembers the size that fits (None: nobody does), and `seconds` are those of the
-        last pass. BatchNorm's running statistics, too, start again as they were, unless a batch of that size has fitted before.
+        with the same random numbers; `chunks` remembers the size that fits (None: it is forgotten). BatchNorm's running
+        statistics, too, start again as they were, unless a batch of that size has fitted before.
         Each of the `ranks` is handed the same batch and computes its share of the rows; loss, gradient and statistics are those
-        of the whole batch on each of them. How small its chunks have to be is every rank's own affair.
+        of the whole batch on each of them. Each rank chooses its own chunk size.
+        What is done only to measure is charged to "measure" of the `clock`.
 
         Raises ValueError for a need that is not provided, and if a single row does not fit into memory.
         """
@@ -88,9 +88,9 @@ class GradientEstimator(ABC):
         positive("loss_scale", loss_scale)
         model.zero_grad(set_to_none=True)
         chunks, ranks = PhysicalBatch() if chunks is None else chunks, Ranks() if ranks is None else ranks
+        clock = Clock(batch.targets.device) if clock is None else clock
         before = Snapshot(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
         while True:
-            watch = Stopwatch(device=batch.targets.device)
             work = BackwardRequest(
                 loss_fn=loss_fn,
                 model=model,
@@ -99,9 +99,9 @@ class GradientEstimator(ABC):
                 loss_scale=loss_scale,
                 chunks=chunks,
                 ranks=ranks,
-                watch=watch,
+                clock=clock,
             )
-            entropy = Entropy(watch=watch)
+            entropy = Entropy(clock=clock)
             try:
                 with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
                     done = self._measure(work) if needs & IN_PIECES else work.plain()
@@ -114,12 +114,12 @@ class GradientEstimator(ABC):
         physical_batch = int(max(rows))
         if not math.isfinite(loss):
             model.zero_grad(set_to_none=True)
-            return Measurement(loss=loss, stats={}, physical_batch=physical_batch, seconds=watch.seconds)
+            return Measurement(loss=loss, stats={}, physical_batch=physical_batch)
         pieces, stats = done.finish(), dict[Stat, float]()
         if needs:
-            with watch.running():
+            with clock.running("measure"):
                 stats = self._statistics(work, pieces, entropy)
-        return Measurement(loss=loss, stats=stats, physical_batch=physical_batch, seconds=watch.seconds)
+        return Measurement(loss=loss, stats=stats, physical_batch=physical_batch)
 
     @abstractmethod
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.estimators.stopwatch import Stopwatch
 from adaptive_bench.estimators.tiles import tile_size, wide
+from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.ranks import Ranks
 
 
@@ -23,7 +23,7 @@ class Entropy:
     also give their state. The mean is over all positions that went through the model, in however many pieces.
     """
 
-    watch: Stopwatch
+    clock: Clock
     _total: Tensor | float = field(default=0.0, init=False)
     _positions: int = field(default=0, init=False)
 
@@ -42,7 +42,7 @@ class Entropy:
             handle.remove()
 
     def _add(self, _: nn.Module, __: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-        with self.watch.running(), torch.no_grad():
+        with self.clock.running("measure"), torch.no_grad():
             logits = output[0] if isinstance(output, tuple) else output
             logits = logits.detach().reshape(-1, logits.shape[-1])
             for part in torch.split(logits, tile_size(logits)):

@@ -65,12 +65,12 @@ class MicroBatch(GradientEstimator):
             loss += (stop - start) / samples * work.backward(start, stop, of=stop - start)
             if not math.isfinite(loss):
                 break
-            with work.watch.running():
+            with work.clock.running("measure"):
                 spread.take(work.model)
 
         def finish() -> GradientMoments:
             spread.add_up(work.model)
-            with work.watch.running():
+            with work.clock.running("measure"):
                 return spread.finish()
 
         return BackwardResult(loss=loss, finish=finish)

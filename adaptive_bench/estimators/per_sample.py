@@ -17,7 +17,7 @@ from adaptive_bench.estimators.coverage import covered_modules
 from adaptive_bench.estimators.layers import mean_sample_sq_norm
 from adaptive_bench.estimators.moments import MOMENTS, GradientMoments
 from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
-from adaptive_bench.estimators.stopwatch import Stopwatch
+from adaptive_bench.execution.clock import Clock
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
@@ -50,16 +50,16 @@ class PerSample(GradientEstimator):
 
     def _measure(self, work: BackwardRequest) -> BackwardResult:
         samples = len(work.batch)
-        with work.watch.running():
+        with work.clock.running("measure"):
             modules, rows = covered_modules(work.model), self._draw(work.batch)
-        recorder = _Recorder(modules, rows=rows, watch=work.watch)
+        recorder = _Recorder(modules, rows=rows, clock=work.clock)
         loss = work.whole(around=recorder.taking)
 
         def finish() -> GradientMoments:
             recorder.refuse_unseen()
             work.add_up()
             # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
-            with work.watch.running():
+            with work.clock.running("measure"):
                 measured = samples if rows is None else len(rows)
                 (sum_of_sq_shares,) = work.ranks.all_reduce(recorder.sum_of_sq_shares())
                 mean_sq_norm = (samples / work.loss_scale) ** 2 * sum_of_sq_shares / measured
@@ -82,8 +82,8 @@ class _Recorder:
     The hook at a module's output is one on the tensor: hooks on a module's backward pass forbid in-place operations behind it.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], *, rows: Tensor | None, watch: Stopwatch) -> None:
-        self._modules, self._rows, self._watch = list(modules), rows, watch
+    def __init__(self, modules: Iterable[nn.Module], *, rows: Tensor | None, clock: Clock) -> None:
+        self._modules, self._rows, self._clock = list(modules), rows, clock
         self._sums: list[Tensor] = []  # of the chosen rows' squared norms, by module and chunk
         self._seen: set[nn.Module] = set()
         self._samples, self._chosen = 0, rows  # of the chunk, whose chosen rows are counted from its first one
@@ -93,7 +93,7 @@ class _Recorder:
     @contextmanager
     def taking(self, start: int, stop: int) -> Iterator[None]:
         """Take in the pass of these rows of the batch; the hooks are gone when the block is left."""
-        with self._watch.running():
+        with self._clock.running("measure"):
             self._samples, self._inputs = stop - start, {}
             if self._rows is not None:
                 self._chosen = self._rows[(self._rows >= start) & (self._rows < stop)] - start
@@ -125,7 +125,7 @@ class _Recorder:
         inputs, self._inputs[module] = self._inputs[module], None
         assert inputs is not None, "one backward pass a chunk"
         if self._chosen is None or len(self._chosen):  # a chunk may have none of the rows that were drawn
-            with self._watch.running():
+            with self._clock.running("measure"):
                 self._sums.append(mean_sample_sq_norm(module, inputs, gradient, rows=self._chosen).sum())
 
     def sum_of_sq_shares(self) -> float:

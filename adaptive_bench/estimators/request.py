@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from adaptive_bench.estimators.moments import GradientMoments
-from adaptive_bench.estimators.stopwatch import Stopwatch
+from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
@@ -30,7 +30,7 @@ class BackwardRequest:
     loss_scale: float
     chunks: PhysicalBatch
     ranks: Ranks
-    watch: Stopwatch  # runs while something is done only to measure
+    clock: Clock  # its "measure" runs while something is done only to measure
     physical_batch: int = field(default=0, init=False)  # rows of the largest chunk so far
 
     def backward(self, first: int, end: int, *, of: int, around: Around = lambda start, stop: nullcontext()) -> float:

@@ -14,30 +14,23 @@ from adaptive_bench.streams.base import Batch
 from adaptive_bench.validation import one_of
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+GOOD_STEPS = 2000  # steps without an overflow before the loss scale is doubled
+LARGEST_SCALE = 2.0**127  # the largest power of two in float32
 
 
 class Precision:
     """`bf16` and `fp16` by torch.autocast: weights, gradients and statistics stay in float32, as does the loss.
 
-    fp16 has so few exponents that small gradients vanish. Its loss is multiplied by a scale, which follows
-    torch.amp.GradScaler: 2^16 at first, halved when a gradient overflows, doubled after 2,000 steps without an overflow.
+    fp16 cannot represent small gradients. Its loss is therefore multiplied by a scale, by the rule of torch.amp.GradScaler:
+    2^16 at first, halved when a gradient overflows, doubled after 2,000 steps without an overflow.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
         """Raises ValueError for an unknown name."""
         one_of("precision", name, tuple(PRECISIONS))
         self.name, self.device = name, device
-        self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-        self._scaler.scale(torch.zeros((), device=device))  # it has no scale before it has been used
-        # A scaler looks for overflow in the gradients of an optimiser, and divides them, which the estimators have done: they
-        # need the gradient of every piece of a batch. So it is shown their norm, as the gradient of a single number.
-        self._norm = nn.Parameter(torch.zeros((), device=device))
-        self._shown = torch.optim.SGD([self._norm])
-
-    @property
-    def loss_scale(self) -> float:
-        """What the loss of the next backward pass is to be multiplied by."""
-        return self._scaler.get_scale()
+        self.loss_scale = 2.0**16 if name == "fp16" else 1.0  # the loss is multiplied by it before the backward pass
+        self._good_steps = 0  # since the scale last changed
 
     def autocast(self) -> AbstractContextManager[object]:
         """For a forward pass and its loss, not for the backward pass."""
@@ -53,22 +46,24 @@ class Precision:
         return loss
 
     def overflowed(self, parameters: Iterable[nn.Parameter]) -> bool:
-        """Whether the loss scale has made a gradient overflow; the next scale follows from that. To be asked once a step.
+        """Whether a gradient is not finite because of the loss scale. Sets the next scale, so call it once a step.
 
-        A scale below 1 is not to blame for a gradient that is not finite: such a run diverges, and its next loss shows it.
+        With a scale below 1, a gradient that is not finite has another cause: the run diverges, as its next loss will tell.
         """
-        if not self._scaler.is_enabled():
+        if self.name != "fp16":
             return False
-        scale, norm = self.loss_scale, math.sqrt(total_sq_norm(each.grad for each in parameters if each.grad is not None))
-        self._norm.grad = torch.full_like(self._norm, norm)
-        self._scaler.unscale_(self._shown)
-        self._scaler.update()
-        return scale >= 1 and not math.isfinite(norm)
+        scale, self._good_steps = self.loss_scale, self._good_steps + 1
+        overflow = not math.isfinite(total_sq_norm(each.grad for each in parameters if each.grad is not None))
+        if overflow:
+            self.loss_scale, self._good_steps = scale / 2, 0
+        elif self._good_steps == GOOD_STEPS:
+            self.loss_scale, self._good_steps = min(2 * scale, LARGEST_SCALE), 0
+        return overflow and scale >= 1
 
     def check(self, model: nn.Module) -> None:
         """Raises ValueError if torch cannot compute layers such as the model's on the device in this precision."""
         recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-        with torch.random.fork_rng(devices=[]):  # an initialisation draws numbers that the run's dropout will want
+        with torch.random.fork_rng(devices=[]):  # initialising a layer draws random numbers
             layer = (nn.LSTM if recurrent else nn.Linear)(1, 1).to(self.device)
         try:
             with self.autocast():
@@ -80,8 +75,8 @@ class Precision:
             ) from error
 
     def state_dict(self) -> dict[str, Any]:
-        """The loss scale, and how long it has held; nothing without one."""
-        return self._scaler.state_dict()
+        """The loss scale, and the number of good steps since it last changed."""
+        return {"loss_scale": self.loss_scale, "good_steps": self._good_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._scaler.load_state_dict(state)
+        self.loss_scale, self._good_steps = state["loss_scale"], state["good_steps"]

@@ -115,7 +115,6 @@ class Trainer:
             skipped = self.precision.overflowed(self.model.parameters())
             ratio = self.batch.growth * self.block.growth * granted.batch / batch  # of samples a step
             lr = self.descent.step(self.model, position, ratio=ratio, samples=shape.samples, skip=skipped)
-        self.clock.move(seen.seconds, source="train", to="measure")
         took = self.clock.seconds["train"] - trained
         self.samples += shape.samples
         loss = self.task.sample_loss(seen.loss, shape)
@@ -136,7 +135,9 @@ class Trainer:
     def _backward(self, rows: Batch, needs: AbstractSet[Stat]) -> Measurement:
         """The gradients of a batch, and what is measured on them."""
         loss, scale = self.precision.applied_to(self.task.loss), self.precision.loss_scale
-        return self.estimator.backward(loss, self.model, rows, needs, loss_scale=scale, chunks=self.chunks, ranks=self.ranks)
+        return self.estimator.backward(
+            loss, self.model, rows, needs, loss_scale=scale, chunks=self.chunks, ranks=self.ranks, clock=self.clock
+        )
 
     def _tell(self, seen: Observation, needs: Sequence[frozenset[Stat]]) -> None:
         """Evaluate if it is time to, and show the listeners the step that started at `seen.position`."""

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from adaptive_bench.estimators import MicroBatch, PerSample
-from adaptive_bench.estimators.component import component_variance
+from adaptive_bench.estimators.vector import component_variance
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from adaptive_bench.estimators import convolution
-from adaptive_bench.estimators.layers import COVERED, mean_sample_sq_norm
+from adaptive_bench.estimators.layers import COVERED, convolution, mean_sample_sq_norm
 
 
 def shares(module: nn.Module, inputs: Tensor, gradients: Tensor) -> Tensor:

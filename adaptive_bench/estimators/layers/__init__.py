@@ -10,18 +10,23 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.convolution import convolution
-from adaptive_bench.estimators.embedding import embedding
-from adaptive_bench.estimators.linear import linear
-from adaptive_bench.estimators.normalisation import BATCH_NORMS, batch_norm, batch_statistics, group_norm, layer_norm
-from adaptive_bench.estimators.positions import sum_positions
+from adaptive_bench.estimators.layers.convolution import conv
+from adaptive_bench.estimators.layers.linear import embedding, linear
+from adaptive_bench.estimators.layers.normalisation import (
+    BATCH_NORMS,
+    batch_norm,
+    batch_statistics,
+    group_norm,
+    layer_norm,
+    sum_positions,
+)
 from adaptive_bench.estimators.tiles import blocks
 
 # (module, x, d) -> (m,), from m rows x of the input and d of the gradient at the output
 WEIGHT_RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     nn.Linear: linear,
-    nn.Conv1d: convolution,
-    nn.Conv2d: convolution,
+    nn.Conv1d: conv,
+    nn.Conv2d: conv,
     nn.GroupNorm: group_norm,
     nn.LayerNorm: layer_norm,
     nn.Embedding: embedding,

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from adaptive_bench.estimators.linear import outer_sq_norms
+from adaptive_bench.estimators.layers.linear import outer_sq_norms
 
 Pair = tuple[int, int]
 
 
-def convolution(module: nn.Module, x: Tensor, d: Tensor) -> Tensor:
+def conv(module: nn.Module, x: Tensor, d: Tensor) -> Tensor:
     """x: (m, c, *space), d: (m, o, *space); zero padding. One dimension is taken as images of height 1."""
     conv = cast(nn.Conv1d | nn.Conv2d, module)
     x = F.pad(x, _padding(conv))

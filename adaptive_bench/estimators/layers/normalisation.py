@@ -1,12 +1,12 @@
-"""The share of a row in the scale gradient of a normalisation layer: the sum over positions of d times the normalised input."""
+"""Normalisation layers: each row's share in the scale gradient is the sum over positions of d times the normalised input."""
 
+import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.estimators.positions import sum_positions
 from adaptive_bench.estimators.tiles import tile_size, wide
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -67,3 +67,12 @@ def _mean_of_groups(values: Tensor, norm: nn.GroupNorm) -> Tensor:
 def _sum_sq(shares: Tensor) -> Tensor:
     """(m, ...) -> (m,)."""
     return shares.flatten(1).square().sum(1)
+
+
+def sum_positions(module: nn.Module, values: Tensor) -> Tensor:
+    """(m, channels), from a tensor shaped like the module's output: for d, each row's share in the bias gradient."""
+    if isinstance(module, nn.Linear):
+        return values.reshape(len(values), -1, module.out_features).sum(1)
+    if isinstance(module, nn.LayerNorm):
+        return values.reshape(len(values), -1, math.prod(module.normalized_shape)).sum(1)
+    return values.flatten(2).sum(2) if values.ndim > 2 else values  # channels are in the second place
