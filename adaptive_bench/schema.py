@@ -9,6 +9,8 @@ from typing import Any
 IDENTITY_FORM = 2
 FORM_LINE = f"# identity form {IDENTITY_FORM}\n"  # the first line of a run's config.yaml
 
+TIMING = ("device", "threads", "jobs", "allocator")  # seconds can be compared where these are equal
+
 PACKAGE = __name__.partition(".")[0]
 
 

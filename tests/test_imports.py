@@ -78,6 +78,11 @@ def test_the_analysis_imports_only_values():
     assert not [arrow for arrow in arrows("analysis") if arrow[2] not in VALUES]
 
 
+def test_the_files_of_the_analysis_have_no_circle():
+    files = [file for file in (PACKAGE / "analysis").glob("*.py") if file.stem != "__init__"]
+    assert not circle({file.stem: {name.split(".")[2] for _, name in imports(file) if ".analysis." in name} for file in files})
+
+
 @pytest.mark.parametrize(
     "library",
     [

@@ -6,6 +6,7 @@ Figures are imported apart (`from adaptive_bench.analysis import figures`), beca
 from .compare import Comparison, difference, holm, ratio
 from .detectable import detectable
 from .intervals import Interval, log_t_interval, t_interval
+from .notes import notes
 from .published import Claim, read_claims
 from .read import Runs, read
 from .render import render
@@ -27,6 +28,7 @@ __all__ = [
     "holm",
     "levels",
     "log_t_interval",
+    "notes",
     "ratio",
     "read",
     "read_claims",

@@ -1,72 +1,58 @@
 """What stands under a table: how its numbers came about, and how far they carry."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
+
+from adaptive_bench.schema import TIMING
 
 from . import cells
 from .arms import ArmSummary
 from .compare import WELCH
 from .metrics import unit
 from .published import Claim
-
-if TYPE_CHECKING:
-    from .tables import Table
-
-CONDITIONS = ("device", "threads", "jobs", "allocator")
+from .tables import Table
+from .timing import mixed_timing, values
 
 
-def mixed_timing(records: pd.DataFrame) -> dict[str, list[str]]:
-    """The conditions of timing that are not the same for all runs, with their values."""
-    values = {name: _values(records, name) for name in CONDITIONS}
-    if "timed_under" in records:  # a run that was resumed elsewhere is mixed in itself
-        values["conditions inside a run"] = sorted(
-            {part for text in records["timed_under"] if " | " in text for part in text.split(" | ")}
-        )
-    return {name: found for name, found in values.items() if len(found) > 1}
-
-
-def notes(table: Table, *, records: pd.DataFrame, wanted: str | None, fraction: float | None) -> tuple[str, ...]:
-    """The notes of a table. `wanted` is the baseline asked for, `fraction` the target's share of the way (None: set by hand)."""
+def notes(table: Table) -> tuple[str, ...]:
+    """The notes of a table, one sentence or a few each."""
     lines = [
-        _baseline(table, wanted=wanted),
-        _target(table, records=records, fraction=fraction),
-        _seeds(table, records=records),
+        _baseline(table),
+        _target(table),
+        _seeds(table),
         _intervals(table),
         _published(table),
         _totals(table),
         _diverged(table),
         _misses(table),
         _unpaired(table),
-        _timing(table, records=records),
-        _physical(records),
+        _timing(table),
+        _physical(table.records),
         _detectable(table),
-        _dirty(records),
+        _dirty(table.records),
     ]
     return tuple(line for line in lines if line)
 
 
-def _baseline(table: Table, *, wanted: str | None) -> str:
-    absent = f" No arm of this workload is labelled {wanted!r}." if wanted not in (None, table.baseline) else ""
+def _baseline(table: Table) -> str:
+    absent = f" No arm of this workload is labelled {table.wanted!r}." if table.wanted not in (None, table.baseline) else ""
     return f"Baseline: {table.baseline}.{absent}"
 
 
-def _target(table: Table, *, records: pd.DataFrame, fraction: float | None) -> str:
-    name = unit(records["metric"].iloc[0])
+def _target(table: Table) -> str:
+    name = unit(table.records["metric"].iloc[0])
     if math.isnan(table.target):
         return f"Target: none, because no run of {table.baseline} is done. Set one with --target."
     early = " Some untrained models meet it already: their cost is 0, which has no ratio." if _met_untrained(table) else ""
-    if fraction is None:
+    if table.fraction is None:
         return f"Target: validation {name} of {table.target:.6g}, set by hand.{early}"
-    scale = " on logarithms" if records["metric"].iloc[0] == "perplexity" else ""
+    scale = " on logarithms" if table.records["metric"].iloc[0] == "perplexity" else ""
     return (
-        f"Target: validation {name} of {table.target:.6g}, which is {100 * fraction:g} % of the way{scale} from the untrained "
-        f"model to the median of the best values of {table.baseline}. It comes from the seeds of this table and so leans towards "
-        f"them; a target from other seeds, given with --target, does not.{early}"
+        f"Target: validation {name} of {table.target:.6g}, which is {100 * table.fraction:g} % of the way{scale} from the "
+        f"untrained model to the median of the best values of {table.baseline}. It comes from the seeds of this table and so "
+        f"leans towards them; a target from other seeds, given with --target, does not.{early}"
     )
 
 
@@ -74,8 +60,8 @@ def _met_untrained(table: Table) -> bool:
     return any(row.costs["samples"].value.mean == 0 for row in table.rows)
 
 
-def _seeds(table: Table, *, records: pd.DataFrame) -> str:
-    seeds = sorted(set(records["seed"]))
+def _seeds(table: Table) -> str:
+    seeds = sorted(set(table.records["seed"]))
     missing = "".join(f" {row.label} lacks {_list(row.missing)}." for row in table.rows if row.missing)
     alone = " One seed gives no interval: at least two are needed, five are usual." if len(seeds) == 1 else ""
     return f"Seeds: {len(seeds)} ({_list(seeds)}).{missing}{alone}"
@@ -152,12 +138,12 @@ def _methods(row: ArmSummary) -> set[str]:
     return {each.method for each in (row.change, *row.speedups.values()) if each}
 
 
-def _timing(table: Table, *, records: pd.DataFrame) -> str:
-    conditions = "; ".join(f"{name} {_list(_values(records, name))}" for name in CONDITIONS)
-    mixed = mixed_timing(records)
+def _timing(table: Table) -> str:
+    conditions = "; ".join(f"{name} {_list(values(table.records, name))}" for name in TIMING)
+    mixed = mixed_timing(table.records)
     if not mixed:
         return f"Seconds are train + measure. Timed under: {conditions}."
-    named = "; ".join(f"{name} ({_list(values)})" for name, values in mixed.items())
+    named = "; ".join(f"{name} ({_list(several)})" for name, several in mixed.items())
     if table.timed:
         return f"Seconds are train + measure, timed under mixed conditions and so not comparable: {named}."
     return f"Seconds are left out, because the runs were timed under mixed {named}. --allow-mixed-timing prints them anyway."
@@ -176,7 +162,7 @@ def _detectable(table: Table) -> str:
 
 def _physical(records: pd.DataFrame) -> str:
     """Which arms' batches did not go through the model whole."""
-    split = records[records["split_steps"] > 0] if "split_steps" in records else records.iloc[:0]
+    split = records[records["split_steps"] > 0]
     if split.empty:
         return ""
     arms = [
@@ -194,10 +180,6 @@ def _physical(records: pd.DataFrame) -> str:
 def _dirty(records: pd.DataFrame) -> str:
     count = int(records["dirty"].astype(bool).sum())
     return f"{count} of {len(records)} runs were made from a working tree with uncommitted changes." if count else ""
-
-
-def _values(records: pd.DataFrame, name: str) -> list[str]:
-    return sorted(records[name].astype(str).unique())
 
 
 def _list(values: Sequence[object]) -> str:

@@ -3,14 +3,20 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from .columns import raw_rows, text_frame
+from .notes import notes
 from .tables import Table
 
+# what a table is about, in JSON before its rows
+# fmt: off
+HEAD = (
+    "title", "workload", "metric", "header", "percent", "logs", "counted_in", "baseline", "target", "timed",
+)
+# fmt: on
 CLAIM = ("value", "low", "high", "inside", "source")
 LATEX = {ord(char): f"\\{char}" for char in "&%$#_{}"}
 LATEX |= {ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}", ord("\\"): r"\textbackslash{}"}
@@ -31,8 +37,8 @@ def _one_markdown(table: Table) -> str:
     # a bar in a label would open a column
     frame = text_frame(table).map(lambda cell: cell.replace("|", "\\|"))
     grid = frame.to_markdown(index=False, disable_numparse=True)
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    return f"## {table.title}\n\n{grid}\n\n{notes}\n"
+    lines = "\n".join(f"- {note}" for note in notes(table))
+    return f"## {table.title}\n\n{grid}\n\n{lines}\n"
 
 
 def _csv(tables: Sequence[Table]) -> str:
@@ -62,8 +68,8 @@ def _latex(tables: Sequence[Table]) -> str:
 
 def _one_latex(table: Table) -> str:
     grid = text_frame(table).to_latex(index=False, escape=True, caption=_escape(table.title), position="tbp")
-    notes = "".join(f"\\noindent{{\\footnotesize {_escape(note)}\\par}}\n" for note in table.notes)
-    return f"% needs \\usepackage{{booktabs}}\n{grid}{notes}"
+    lines = "".join(f"\\noindent{{\\footnotesize {_escape(note)}\\par}}\n" for note in notes(table))
+    return f"% needs \\usepackage{{booktabs}}\n{grid}{lines}"
 
 
 def _escape(text: str) -> str:
@@ -72,7 +78,7 @@ def _escape(text: str) -> str:
 
 
 def _json(tables: Sequence[Table]) -> str:
-    data = [asdict(table) | {"rows": raw_rows(table)} for table in tables]
+    data = [{name: getattr(table, name) for name in HEAD} | {"rows": raw_rows(table), "notes": notes(table)} for table in tables]
     return json.dumps(_plain(data), indent=2, allow_nan=False) + "\n"
 
 

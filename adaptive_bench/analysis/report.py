@@ -13,6 +13,7 @@ import pandas as pd
 from adaptive_bench.files import replacing
 
 from .columns import text_frame
+from .notes import notes
 from .read import RECORD, Runs
 from .tables import Table, table
 
@@ -64,7 +65,7 @@ def _section(runs: Runs, found: Table) -> dict[str, Any]:
         "title": found.title,
         "header": list(frame.columns),
         "rows": frame.to_numpy().tolist(),
-        "notes": found.notes,
+        "notes": notes(found),
         "figures": _figures(runs, found),
         "run_header": list(RUN_COLUMNS.values()),
         "runs": [_run(record) for record in records.to_dict("records")],

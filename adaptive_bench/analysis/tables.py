@@ -2,26 +2,29 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from . import baseline as baselines
-from . import cells, metrics, notes
+from . import cells, metrics
 from .arms import Arm, ArmSummary, row
 from .compare import holm
 from .published import Claim, read_claims
 from .read import Runs
 from .targets import COSTS, levels
+from .timing import mixed_timing
 
 FRACTION = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """`timed` is false where runs were timed under mixed conditions: then no second is printed. On `logs` a change is a ratio.
+    """The arms of one workload, as numbers.
 
-    Samples are `counted_in` tokens for texts.
+    `timed` is false where runs were timed under mixed conditions: then no seconds are printed. On `logs` a change is a ratio.
+    Samples are `counted_in` tokens for texts. `records` are the workload's, `wanted` is the baseline that the user asked for, and
+    `fraction` says where between the untrained model and the baseline the target lies (None: the user set the target).
     """
 
     title: str
@@ -35,7 +38,9 @@ class Table:
     target: float
     timed: bool
     rows: tuple[ArmSummary, ...]
-    notes: tuple[str, ...]
+    records: pd.DataFrame = field(repr=False, compare=False)
+    wanted: str | None
+    fraction: float | None
 
     @property
     def costs(self) -> list[str]:
@@ -104,7 +109,7 @@ def _table(
     }
     seeds, rivals = set(records["seed"]), len(arms) - 1
     rows = [row(arm, baseline=arms[chosen], seeds=seeds, rivals=rivals, logs=logs, claims=claims) for arm in arms.values()]
-    bare = Table(
+    return Table(
         title=records["title"].iloc[0],
         workload=records["workload"].iloc[0],
         metric=metric,
@@ -114,11 +119,12 @@ def _table(
         counted_in=metrics.counted_in(records),
         baseline=chosen,
         target=goal,
-        timed=mixed or not notes.mixed_timing(records),
+        timed=mixed or not mixed_timing(records),
         rows=_holm(sorted(rows, key=lambda each: each.label != chosen)),  # the baseline first, the others as they were
-        notes=(),
+        records=records,
+        wanted=wanted,
+        fraction=FRACTION if target is None else None,
     )
-    return replace(bare, notes=notes.notes(bare, records=records, wanted=wanted, fraction=FRACTION if target is None else None))
 
 
 def _holm(rows: list[ArmSummary]) -> tuple[ArmSummary, ...]:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from scipy.stats import t
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.analysis import Claim, Table, read, read_claims, render, report, table
+from adaptive_bench.analysis import Claim, Table, notes, read, read_claims, render, report, table
 from adaptive_bench.analysis.columns import text_frame
 from adaptive_bench.experiment.record import Identity
 
@@ -46,7 +46,7 @@ def only(results: Results, **options: Any) -> Table:
 
 
 def note(found: Table) -> str:
-    return "\n".join(line for line in found.notes if line.startswith("Published"))
+    return "\n".join(line for line in notes(found) if line.startswith("Published"))
 
 
 def test_values_stand_beside_the_metric_of_the_arm_they_are_about(results: Results) -> None:

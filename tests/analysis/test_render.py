@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adaptive_bench.analysis import Table, read, render, table
+from adaptive_bench.analysis import Table, notes, read, render, table
 
 if TYPE_CHECKING:
     from tests.analysis.conftest import Results
@@ -26,7 +26,7 @@ def test_markdown_parses_back(tables: list[Table]) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| jump")]
     assert [cell.strip() for cell in rows[0].strip("|").split("|")][4:6] == ["93.00 [88.70, 97.30]", "+2.00 [-0.48, +4.48]"]
     assert r"50%_a\|b & {c}" in text
-    assert all(f"- {note}" in text for each in tables for note in each.notes)
+    assert all(f"- {note}" in text for each in tables for note in notes(each))
 
 
 def test_csv_parses_back(tables: list[Table]) -> None:

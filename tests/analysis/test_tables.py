@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adaptive_bench import analysis
 from adaptive_bench.analysis import read, table
 from adaptive_bench.analysis.columns import text_frame
 from adaptive_bench.analysis.tables import Table
@@ -23,7 +24,7 @@ def cell(found: Table, arm: str, column: str) -> str:
 
 
 def notes(found: Table) -> str:
-    return "\n".join(found.notes)
+    return "\n".join(analysis.notes(found))
 
 
 def test_two_arms_and_three_seeds_by_hand(two_by_three: Results) -> None:

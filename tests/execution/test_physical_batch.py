@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from adaptive_bench.analysis import read, table
+from adaptive_bench.analysis import notes, read, table
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.text import LanguageModelling
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
@@ -223,11 +223,11 @@ def test_the_record_and_the_table_say_what_was_split(tmp_path, trained) -> None:
     for seed in (0, 1):
         trained(*whole, f"seed={seed}", "max_physical_batch=40")
     (found,) = table(read(tmp_path))
-    assert "fixed at most 34 rows at once, with batches split in 100 % of the steps" in " ".join(found.notes)
+    assert "fixed at most 34 rows at once, with batches split in 100 % of the steps" in " ".join(notes(found))
     trained(*whole)
     records = pd.concat([pd.read_parquet(path) for path in tmp_path.glob("runs/*/record.parquet")])
     assert sorted(zip(records["physical_batch"], records["split_steps"], strict=True)) == [(34, 4), (34, 4), (100, 0)]
-    assert sum("Physical batch" in " ".join(each.notes) for each in table(read(tmp_path))) == 1
+    assert sum("Physical batch" in " ".join(notes(each)) for each in table(read(tmp_path))) == 1
 
 
 @given(first=st.integers(0, 300), rows=st.integers(0, 5000), most=st.none() | st.integers(1, 600))
