@@ -192,6 +192,7 @@ def test_hydras_own_flags_work_through_the_installed_script(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_in_processes_leaves_a_table_and_a_report(tmp_path):
     script = str(Path(sys.executable).with_name("adaptive-bench"))
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}

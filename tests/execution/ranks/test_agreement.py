@@ -20,6 +20,7 @@ from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.ranks import RankLost, join
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.experiment.record import RunFolder
+from adaptive_bench.schema import FORM_LINE
 from adaptive_bench.stats import Stat
 from adaptive_bench.training.checkpoint import weights_digest
 from tests.conftest import composed
@@ -82,7 +83,7 @@ _DIFFERENCES: dict[str, Callable[[], None]] = {
 @pytest.mark.parametrize(
     ("unlike", "overrides"),
     [
-        ("clock", (*RUNS["goodput"], "epochs=5")),
+        pytest.param("clock", (*RUNS["goodput"], "epochs=5"), marks=pytest.mark.slow),
         (
             "evaluations",
             (
@@ -145,7 +146,7 @@ def test_what_the_first_rank_finds_in_the_folder_holds_for_all(tmp_path: Path) -
     (folder,) = (results / "runs").iterdir()
     assert folder.name != planned.folder.path.name, "two ranks make another run than one"
     (folder / "record.parquet").unlink()
-    with RunFolder(results, folder.name).claimed("") as mine:
+    with RunFolder(results, folder.name).claimed(FORM_LINE) as mine:
         assert mine
         assert together(train_apart, results, "folder", *overrides) == [0, 0]
         assert not (folder / "record.parquet").exists()
