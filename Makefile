@@ -9,10 +9,10 @@ READY := .venv/ready
 DEMO_TARGET := 97.5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench clean
+.PHONY: help setup demo test test-slow test-all lint type bench clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## environment in .venv with everything installed
 
@@ -29,8 +29,17 @@ demo: $(READY) ## a small real sweep on embedded data: table on the terminal, re
 	@echo
 	@$(BIN)/adaptive-bench report results/demo --target $(DEMO_TARGET) -o results/demo/report.html
 
-test: $(READY) ## the whole test suite
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 # a process a core; each may take 4 GB
+# one process a core, four at most: each may take 4 GB
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+
+test: $(READY) ## the tests, without the slow ones: under 3 minutes on two cores
+	$(PYTEST) -m "not slow"
+
+test-slow: $(READY) ## only the slow tests
+	$(PYTEST) -m slow
+
+test-all: $(READY) ## every test
+	$(PYTEST)
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The command line: adaptive-bench train | tables | report | status | calibrate | list."""
+"""The command line: adaptive-bench train | tables | report | status | calibrate | fetch | list."""
 
 import argparse
 import os
@@ -12,23 +12,24 @@ COMMANDS = {
     "tables": "means, intervals and speed-ups of a results folder",
     "report": "the same as one self-contained HTML page, with figures",
     "status": "every run of a results folder: done, running, interrupted, diverged, failed",
-    "calibrate": "what DEBA has to know of an architecture, from one run at a fixed batch size; takes Hydra's overrides",
-    "list": "everything that can stand in a slot, with one line each",
+    "calibrate": "what DEBA needs to know about an architecture, from one run at a fixed batch size; takes Hydra's overrides",
+    "fetch": "download a data set into ROOT/NAME, where dataset.root=ROOT finds it",
+    "list": "every option of every setting, with one line each",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point of `adaptive-bench`. Returns the exit code; an error of the user's is one line on standard error."""
+    """Entry point of `adaptive-bench`. Returns the exit code; a user's error is one line on standard error."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["train"]:
         return train(arguments[1:])
-    chosen = parse(arguments)
+    chosen = parse(arguments or ["--help"])
     try:
         chosen.run(chosen)
     except ValueError as error:
         print(f"adaptive-bench: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of a pipe had enough, as in `| head`
+    except BrokenPipeError:  # the reader of the pipe has closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
@@ -98,9 +99,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/calibrations/MODEL-DATASET-BATCH.yaml"
     )
     command.set_defaults(run=calibrate)
+    command = commands.add_parser("fetch", help=COMMANDS["fetch"], description=COMMANDS["fetch"])
+    command.add_argument("name", metavar="NAME", help="cifar10, cifar100, tiny_imagenet, ptb or wikitext2")
+    command.add_argument("--root", type=Path, default=Path("data"), help="the folder of all data sets (default: data)")
+    command.set_defaults(run=fetch)
     commands.add_parser("list", help=COMMANDS["list"], description=COMMANDS["list"]).set_defaults(run=list_options)
     chosen, rest = parser.parse_known_args(arguments)
-    if "overrides" in chosen:  # argparse takes no overrides behind an option
+    if "overrides" in chosen:  # argparse takes no overrides after an option
         chosen.overrides += [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
     if rest:
@@ -144,6 +149,13 @@ def calibrate(chosen: argparse.Namespace) -> None:
     from adaptive_bench.experiment.calibration import calibrate
 
     print(f"calibration: {calibrate(chosen.overrides, conf=conf(), output=chosen.output)}")
+
+
+def fetch(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.datasets.fetch import fetch
+
+    written = [str(path) for path in fetch(chosen.name, root=chosen.root)]
+    print(*written or [f"{chosen.root / chosen.name} is complete already"], sep="\n")
 
 
 def list_options(chosen: argparse.Namespace) -> None:

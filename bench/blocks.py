@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.experiment.machine import prepare
+from adaptive_bench.streams import ColumnStream
 from adaptive_bench.training.trainer import Trainer
 
 BLOCKS, MEAN = (16, 64, 256), 64
@@ -76,7 +77,7 @@ class Bare:
         logits, state = self.model(self.inputs[:, here], self.state)
         self.state = tuple(part.detach() for part in state)
         loss = F.cross_entropy(logits.flatten(0, 1), self.targets[:, here].flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)
         self.optimizer.step()
         return loss.item()
@@ -119,7 +120,9 @@ def take_turns(first: Step, second: Step, *, steps: int, block: int, scale: Scal
 
 def against_the_bare_loop(scale: Scale, folder: Path, block: int) -> tuple[float, float, float]:
     trainer = trainer_of(scale, folder, f"block_scheduler.initial={block}")
-    bare = Bare(copy.deepcopy(trainer.model), trainer.task.train.tokens, rows=scale.rows, block=block)
+    text = trainer.task.train
+    assert isinstance(text, ColumnStream)
+    bare = Bare(copy.deepcopy(trainer.model), text.tokens, rows=scale.rows, block=block)
     losses = []
     for step in (stepping(trainer), bare.step):  # which also warms both up
         torch.manual_seed(0)  # the same activations are dropped

@@ -48,7 +48,8 @@ def settings(name: str, trace: Path) -> DictConfig:
     if "trace" in list(OmegaConf.load(conf() / "scheduler" / f"{name}.yaml")):
         cfg.scheduler.trace = str(trace)
     OmegaConf.resolve(cfg.scheduler)
-    return cfg.scheduler
+    chosen: DictConfig = cfg.scheduler
+    return chosen
 
 
 def microseconds(scheduler: SizeScheduler) -> float:

@@ -113,7 +113,7 @@ def ours(chosen: argparse.Namespace, results: str) -> Step:
     planned = plan(cfg, cfg.hydra)
     planned.folder.path.mkdir(parents=True)  # for the run's heartbeat, a part of the step
     trainer = build(cfg, planned)
-    assert trainer.batch.peek(trainer.progress) == chosen.batch
+    assert trainer.batch.peek(trainer.position) == chosen.batch
     return trainer.step
 
 
@@ -151,7 +151,7 @@ def plain(chosen: argparse.Namespace) -> Step:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16) if chosen.precision == "bf16" else nullcontext():
             loss = F.cross_entropy(model(pixels), targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -171,7 +171,8 @@ def images_a_second(chosen: argparse.Namespace) -> float:
         start = time.perf_counter()
         for _ in range(chosen.steps):
             step()
-        return chosen.steps * chosen.batch / (time.perf_counter() - start)
+        images: int = chosen.steps * chosen.batch
+        return images / (time.perf_counter() - start)
 
 
 def take_turns(model: str, *, rounds: int, root: str) -> Rates:

@@ -1,4 +1,4 @@
-"""`adaptive-bench calibrate` as a script: python scripts/calibrate.py model=mlp ..."""
+"""The same as `adaptive-bench calibrate ...`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`adaptive-bench report` as a script: python scripts/report.py ..."""
+"""The same as `adaptive-bench report ...`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`adaptive-bench tables` as a script: python scripts/tables.py ..."""
+"""The same as `adaptive-bench tables ...`."""
 
 import sys
 

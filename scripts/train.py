@@ -1,4 +1,4 @@
-"""`adaptive-bench train` as a script: python scripts/train.py ..."""
+"""The same as `adaptive-bench train ...`."""
 
 import sys
 

@@ -167,6 +167,13 @@ def test_list_shows_of_every_scheduler_what_it_is_what_it_needs_and_where_it_is_
     assert rows["linear"][1:4] == ["nothing", "yes", "lab sheet, strategy 1"]
 
 
+def test_without_a_command_the_help_is_printed(cli):
+    code, out, err = cli()
+    assert (code, err) == (0, "")
+    assert out == cli("--help")[1]
+    assert "fetch" in out
+
+
 def test_help_comes_at_once(tmp_path):
     script = Path(sys.executable).with_name("adaptive-bench")
     taken = []
@@ -192,6 +199,7 @@ def test_hydras_own_flags_work_through_the_installed_script(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_in_processes_leaves_a_table_and_a_report(tmp_path):
     script = str(Path(sys.executable).with_name("adaptive-bench"))
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}

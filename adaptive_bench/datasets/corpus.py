@@ -33,7 +33,7 @@ def corpus(
     The splits are those of the corpus, so `seed` has no effect. Raises ValueError for files that are missing, empty or not
     text, and for sizes above what they hold.
     """
-    command = f"python scripts/fetch_data.py {name} --root {root}"
+    command = f"adaptive-bench fetch {name} --root {root}"
     words = {split: read_words(Path(root) / name / file, command=command) for split, file in files.items()}
     numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}

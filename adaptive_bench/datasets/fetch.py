@@ -157,11 +157,14 @@ SOURCES: dict[str, Source] = {
 
 
 def fetch(name: str, *, root: Path, download: Callable[..., Any] | None = None) -> list[Path]:
-    """Write the files of <root>/<name>/ and return them; those that are there already are left alone.
+    """Write the files of <root>/<name>/ and return them; files that exist are left alone.
 
     Downloads lie in a temporary folder until all have come through and been checked, so that no file is half-written and none
-    is wrong. `download` takes the place of the source's own. Raises ValueError if a download or the folder fails.
+    is wrong. `download` takes the place of the source's own. Raises ValueError for an unknown name, or if the download or
+    the folder fails.
     """
+    if name not in SOURCES:
+        raise ValueError(f"{name}: there is nothing to fetch under this name; choose one of {', '.join(sorted(SOURCES))}")
     source = SOURCES[name] if download is None else replace(SOURCES[name], download=download)
     target = root / name
     missing = [file for file in source.files if not (target / file).exists()]

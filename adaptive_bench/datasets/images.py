@@ -28,7 +28,7 @@ def read_prepared(name: str, *, root: str, shape: Sequence[int], classes: int) -
 
 
 def _read(path: Path, *, name: str, shape: Sequence[int], classes: int) -> Images:
-    command = f"python scripts/fetch_data.py {name} --root {path.parent.parent}"
+    command = f"adaptive-bench fetch {name} --root {path.parent.parent}"
     if not path.is_file():
         raise ValueError(f"{path} is missing; make it with: {command}, or name another folder with dataset.root=DIR")
     try:

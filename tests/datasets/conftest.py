@@ -35,7 +35,7 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         if (named / name).is_dir():
             return named
         if not ((PACKED / "unpack.py").exists() and (PACKED / name).is_dir()):
-            pytest.skip(f"{name} is not here: python scripts/fetch_data.py {name}, or ADAPTIVE_BENCH_DATA=DIR")
+            pytest.skip(f"{name} is not here: adaptive-bench fetch {name}, or ADAPTIVE_BENCH_DATA=DIR")
         return unpack(name)
 
     return root

@@ -66,6 +66,7 @@ def test_a_truncated_archive_leaves_nothing(archive, tmp_path):
     fails("cifar100", tmp_path / "data", "File not found or corrupted")
 
 
+@pytest.mark.slow
 def test_cifar100_is_cifar100(real_data):
     (images, labels), (test_images, test_labels) = read_prepared(
         "cifar100", root=str(real_data("cifar100")), shape=(32, 32, 3), classes=100

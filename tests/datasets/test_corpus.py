@@ -129,7 +129,7 @@ def test_a_missing_file_names_the_command(tmp_path, part):
     (folder / f"ptb.{part}.txt").unlink()
     message = refusal(tmp_path)
     assert f"ptb.{part}.txt is missing" in message
-    assert f"python scripts/fetch_data.py ptb --root {tmp_path}" in message
+    assert f"adaptive-bench fetch ptb --root {tmp_path}" in message
     assert "dataset.root=DIR" in message
 
 
@@ -151,7 +151,7 @@ def test_an_empty_file_is_refused(tmp_path, part):
     write(tmp_path, **{part: ""})
     message = refusal(tmp_path)
     assert f"ptb.{part}.txt is empty" in message
-    assert "delete it and run: python scripts/fetch_data.py ptb" in message
+    assert "delete it and run: adaptive-bench fetch ptb" in message
 
 
 def test_a_file_of_one_token_is_too_short_to_predict_anything(tmp_path):

@@ -19,7 +19,7 @@ from adaptive_bench.datasets.ptb import FILES as PTB_FILES
 from adaptive_bench.datasets.wikitext2 import FILES as WIKITEXT2_FILES
 from tests.datasets.conftest import fails, left_in, pack, spoil_first_member
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fetch_data.py"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 TEXTS = {
     "ptb": {"ptb.train.txt": b" the cat \n", "ptb.valid.txt": b" the \n", "ptb.test.txt": b" cat \n"},
     "wikitext2": {
@@ -189,36 +189,31 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
     assert (tmp_path / "overflow" / "first").read_bytes() == b"whole"
 
 
-@pytest.fixture
-def script(monkeypatch, capsys):
-    def run(*arguments: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fetch_data.py", *arguments])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-def test_the_script_says_what_it_wrote(corpora, tmp_path, script):
-    code, out, _ = script("ptb", "--root", str(tmp_path))
+def test_the_command_says_what_it_wrote(corpora, tmp_path, cli):
+    code, out, _ = cli("fetch", "ptb", "--root", str(tmp_path))
     assert (code, out.split()) == (0, [str(tmp_path / "ptb" / file) for file in TEXTS["ptb"]])
-    assert script("ptb", "--root", str(tmp_path)) == (0, f"{tmp_path / 'ptb'} is complete already\n", "")
+    assert cli("fetch", "ptb", "--root", str(tmp_path)) == (0, f"{tmp_path / 'ptb'} is complete already\n", "")
 
 
-def test_the_script_says_what_failed(corpora, tmp_path, script):
+def test_the_command_says_what_failed(corpora, tmp_path, cli):
     (corpora.folder / "corpus.zip").unlink()
-    code, out, err = script("wikitext2", "--root", str(tmp_path / "data"))
+    code, out, err = cli("fetch", "wikitext2", "--root", str(tmp_path / "data"))
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].startswith("fetch_data: error: the download of wikitext2 failed: HTTP Error 404")
+    assert err.splitlines()[-1].startswith("adaptive-bench: error: the download of wikitext2 failed: HTTP Error 404")
 
 
-def test_the_script_names_the_sets_that_it_knows(script):
-    code, _, err = script("mnist")
-    assert code == 2
+def test_the_command_names_the_sets_that_it_knows(cli):
+    code, _, err = cli("fetch", "mnist")
+    assert code == 1
     for name in SOURCES:
         assert name in err
+        assert name in cli("fetch", "--help")[1]
+
+
+@pytest.mark.parametrize(("script", "command"), [("fetch_data", "fetch"), ("tables", "tables"), ("calibrate", "calibrate")])
+def test_a_script_is_its_command(monkeypatch, capsys, script, command):
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+    assert stop.value.code == 0
+    assert f"adaptive-bench {command}" in capsys.readouterr().out

@@ -184,6 +184,7 @@ def test_impossible_numbers_of_classes_are_refused(tmp_path, classes):
         tiny_imagenet(root=str(tmp_path), classes=classes)
 
 
+@pytest.mark.slow
 def test_tiny_imagenet_is_tiny_imagenet(real_data):
     (images, labels), (test_images, test_labels) = read_prepared(
         "tiny_imagenet", root=str(real_data("tiny_imagenet")), shape=(64, 64, 3), classes=200

@@ -201,6 +201,7 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch, tmp_path) -> None:
         compilation.compile_model(nn.Linear(2, 2), MicroBatch(), frozenset())
 
 
+@pytest.mark.slow  # compiling takes a minute
 @pytest.mark.filterwarnings("default")  # torch's own, about itself
 def test_a_compiled_run_is_the_run(trained, tmp_path, monkeypatch) -> None:
     from torch._dynamo.exc import BackendCompilerFailed  # takes seconds to import

@@ -37,9 +37,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory):
     return root
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("model", MODELS)
+# every model in both precisions, each time under another rule; `make test-all` trains the full cross
+CASES = [
+    pytest.param(model, rule, precision, marks=() if (row + shift - column) % len(RULES) == 0 else pytest.mark.slow)
+    for row, model in enumerate(MODELS)
+    for column, rule in enumerate(RULES)
+    for shift, precision in enumerate(["fp32", "bf16"], start=1)
+]
+
+
+@pytest.mark.parametrize(("model", "rule", "precision"), CASES)
 def test_three_steps_of_three_sizes(tmp_path, prepared, model, rule, precision):
     overrides, signal = RULES[rule]
     cfg = composed(

@@ -17,6 +17,7 @@ def final(folder) -> float:
     return pd.read_parquet(folder / "record.parquet")["final"].item()
 
 
+@pytest.mark.slow
 def test_blocks_that_hold_the_dependency_come_within_3_percent_of_the_best_perplexity(trained):
     reached = final(trained(*TEXT, "block_scheduler.initial=32", "dataset.train_size=400000", "epochs=4"))
     best = best_perplexity(32, **PROCESS)

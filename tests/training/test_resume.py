@@ -92,7 +92,8 @@ def uninterrupted(tmp_path_factory):
     return outcome(results)
 
 
-@pytest.mark.parametrize("kill", range(20))
+# every test run kills once at each place
+@pytest.mark.parametrize("kill", [pytest.param(kill, marks=() if kill < len(PLACES) else pytest.mark.slow) for kill in range(20)])
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, kill):
     weights, trace, evaluations = uninterrupted
     rng = random.Random(kill)

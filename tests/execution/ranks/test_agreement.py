@@ -83,7 +83,7 @@ _DIFFERENCES: dict[str, Callable[[], None]] = {
 @pytest.mark.parametrize(
     ("unlike", "overrides"),
     [
-        ("clock", (*RUNS["goodput"], "epochs=5")),
+        pytest.param("clock", (*RUNS["goodput"], "epochs=5"), marks=pytest.mark.slow),
         (
             "evaluations",
             (

@@ -15,7 +15,7 @@ from adaptive_bench.experiment.record import RunFolder
 from tests.execution.ranks.conftest import NORMALISED, STATEFUL, die_at, rows, together, torchrun, train
 
 
-@pytest.mark.parametrize(("rank", "overrides"), [(0, STATEFUL), (1, NORMALISED)])
+@pytest.mark.parametrize(("rank", "overrides"), [pytest.param(0, STATEFUL, marks=pytest.mark.slow), (1, NORMALISED)])
 def test_a_run_whose_rank_was_killed_ends_as_interrupted_and_resumes(rank, overrides, tmp_path) -> None:
     assert together(train, tmp_path / "whole", *overrides) == [0, 0]
     start = time.monotonic()
@@ -38,6 +38,7 @@ def test_a_run_whose_rank_was_killed_ends_as_interrupted_and_resumes(rank, overr
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ps") is None, reason="no ps here to find torchrun's processes with")
 def test_a_killed_rank_ends_torchrun(tmp_path: Path) -> None:
     overrides = ("epochs=200", "scheduler.initial=5", "checkpoint_every=0.1")

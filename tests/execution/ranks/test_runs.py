@@ -46,6 +46,7 @@ def test_two_processes_agree_with_one(name: str, tmp_path: Path) -> None:
     pd.testing.assert_series_equal(*values, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_one_run_and_says_so_once(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "scheduler=exponential", "scheduler.initial=20", "scheduler.interval=0.5")
     out, err = process.communicate(timeout=120)
