@@ -1,7 +1,9 @@
 """Sizes and positions: the values that the stream, the schedulers and the trainer exchange."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from adaptive_bench.validation import whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,9 @@ class BatchShape:
         return self.batch * self.block
 
     def within(self, samples: int) -> "BatchShape":
-        """The same shape, cut to what is left of a budget: to shorter rows, or to fewer ones where no position each is left.
+        """The same shape, cut to the samples that a budget has left: shorter rows, or fewer if not one position each is left.
 
-        The rows of a text go on from step to step; fewer of them would have to be laid anew.
+        Shorter rows come first, because the rows of a text continue from step to step and would have to be cut anew.
         """
         if self.samples <= samples:
             return self
@@ -32,7 +34,7 @@ class BatchShape:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a run is, in samples: steps change their size, so they measure nothing."""
+    """How far a run is, in samples. Steps differ in size, so their number says nothing."""
 
     samples: int
     budget: int
@@ -40,7 +42,7 @@ class Position:
 
     @property
     def fraction(self) -> float:
-        """Share of the budget that is spent, 0 to 1."""
+        """The spent share of the budget, 0 to 1."""
         return self.samples / self.budget
 
     @property
@@ -53,63 +55,78 @@ class Position:
         return self.budget / self.epoch_samples
 
     def completed(self, interval: float | None) -> int:
-        """How many whole intervals of so many epochs lie behind; None stands for a fifth of the budget."""
+        """How many whole intervals of `interval` epochs are over; None stands for a fifth of the budget."""
         spent = 5 * self.fraction if interval is None else self.epoch / interval
         # the tiny allowance makes 0.3 epochs hold three intervals of 0.1 although floats say 2.9999999999999996
         return math.floor(spent + 1e-9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SizeRange:
-    """The sizes a run may use. Schedulers wish, the range grants: nowhere else is a size clipped, rounded or its growth capped.
+class Limits:
+    """How small a size may get and how fast it may change. A scheduler suggests its limits, a `SizeRange` overrides them.
 
-    Sizes are multiples of `multiple_of`; bounds that are none are drawn in to the next ones inside.
-    `growth_cap` is the largest factor of one change; it never forbids a step of `multiple_of`. `cooldown` is how many epochs a
-    size lasts at least, which a `SizeController` watches over: a range knows sizes only.
+    None leaves a limit open: no minimum above 1, no cap and no cooldown, unless someone else sets one.
     """
 
-    minimum: int = 1
-    maximum: int
-    multiple_of: int = 1
-    growth_cap: float | None = None
-    cooldown: float | None = None
+    minimum: int | None = None
+    growth_cap: float | None = None  # largest factor of one change
+    cooldown: float | None = None  # epochs between two changes, at least
 
     def __post_init__(self) -> None:
-        for name in ("minimum", "maximum", "multiple_of"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r}: a size is a whole number from 1 up")
-        if self.minimum > self.maximum:
-            raise ValueError(f"minimum={self.minimum} is above maximum={self.maximum}; raise the one or lower the other")
+        if self.minimum is not None:
+            whole_number("minimum", self.minimum)
+        if self.growth_cap is not None and not self.growth_cap > 1:
+            raise ValueError(f"growth_cap={self.growth_cap}: a factor above 1 is expected, or null")
+        if self.cooldown is not None and not 0 <= self.cooldown < math.inf:
+            raise ValueError(f"cooldown={self.cooldown}: a number of epochs from 0 up is expected")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeRange(Limits):
+    """The sizes a run may use. Schedulers propose sizes; only the range clips and rounds them and caps their growth.
+
+    Sizes are multiples of `multiple_of`. A bound that is no multiple moves to the next multiple inside the range. `growth_cap`
+    never forbids a step of `multiple_of`. The `SizeController` applies `cooldown`, and fills in the scheduler's limits for those
+    that are None here.
+    """
+
+    maximum: int
+    multiple_of: int = 1
+
+    def __post_init__(self) -> None:
+        Limits.__post_init__(self)  # slots rule out super()
+        whole_number("maximum", self.maximum)
+        whole_number("multiple_of", self.multiple_of)
+        minimum = self.minimum or 1
+        if minimum > self.maximum:
+            raise ValueError(f"minimum={minimum} is above maximum={self.maximum}; raise the one or lower the other")
         if self.smallest > self.largest:
             raise ValueError(
-                f"multiple_of={self.multiple_of} has no multiple from minimum={self.minimum} to maximum={self.maximum}; "
+                f"multiple_of={self.multiple_of} has no multiple from minimum={minimum} to maximum={self.maximum}; "
                 "widen the range or take a smaller multiple_of"
-            )
-        if self.growth_cap is not None and not self.growth_cap > 1:
-            raise ValueError(f"growth_cap={self.growth_cap}: a factor above 1 is expected, or null for no cap")
-        if self.cooldown is not None and not 0 <= self.cooldown < math.inf:
-            raise ValueError(
-                f"cooldown={self.cooldown}: a number of epochs from 0 up is expected, or null for the scheduler's own"
             )
 
     @property
     def smallest(self) -> int:
-        return math.ceil(self.minimum / self.multiple_of) * self.multiple_of
+        return math.ceil((self.minimum or 1) / self.multiple_of) * self.multiple_of
 
     @property
     def largest(self) -> int:
         return self.maximum // self.multiple_of * self.multiple_of
 
-    def grant(self, wish: float, current: int | None = None) -> int:
-        """The admissible size nearest to `wish` (halves up), given that the run now has size `current`.
+    def cut(self, largest: int) -> "SizeRange":
+        """The part of the range up to `largest`, which is all that a data set has."""
+        return replace(self, minimum=min(self.minimum or 1, largest), maximum=min(self.maximum, largest))
 
-        An infinite wish gets the maximum. Raises ValueError for nan and for a wish that is not above 0.
+    def grant(self, proposed: float, current: int | None = None) -> int:
+        """The admissible size nearest to the proposed size (halves up), given that the run now has size `current`.
+
+        An infinite proposal gets the maximum. Raises ValueError for nan and for a proposal that is not above 0.
         """
-        if not wish > 0:
-            raise ValueError(f"a scheduler wished for the size {wish}; a number above 0 is expected")
-        if current is not None and self.growth_cap is not None and wish > current:
+        if not proposed > 0:
+            raise ValueError(f"a scheduler proposed the size {proposed}; a number above 0 is expected")
+        if current is not None and self.growth_cap is not None and proposed > current:
             capped = math.floor(current * self.growth_cap / self.multiple_of) * self.multiple_of
-            wish = min(wish, max(capped, current + self.multiple_of))
-        wish = min(max(wish, self.smallest), self.largest)
-        return math.floor(wish / self.multiple_of + 0.5) * self.multiple_of
+            proposed = min(proposed, max(capped, current + self.multiple_of))
+        proposed = min(max(proposed, self.smallest), self.largest)
+        return math.floor(proposed / self.multiple_of + 0.5) * self.multiple_of

@@ -64,7 +64,7 @@ def test_an_impossible_range_is_refused(settings, says):
 
 @pytest.mark.parametrize("wish", [0, -3, math.nan])
 def test_an_impossible_wish_is_refused(wish):
-    with pytest.raises(ValueError, match="wished for"):
+    with pytest.raises(ValueError, match="a scheduler proposed the size"):
         SizeRange(maximum=32).grant(wish)
 
 

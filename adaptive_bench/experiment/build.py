@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -212,7 +212,7 @@ def named(slot: str, error: Exception) -> ValueError:
 
 
 def _slot(cfg: DictConfig, scheduler: str, size: str, start: Position, *, largest: int) -> SizeController:
-    """A scheduler and its range. The maximum is cut to what the data set has; a minimum or a first size above that is refused."""
+    """A scheduler with its range, cut to what the data set has. A larger minimum or first size is refused."""
     rule: SizeScheduler = make(cfg, scheduler)
     if size == "block_size" and largest == 1 and not isinstance(rule, Fixed):
         raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
@@ -221,19 +221,16 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, start: Position, *, larges
     if "column" in cfg[scheduler] and cfg[scheduler].column != size:
         raise ValueError(f"{scheduler}.column={cfg[scheduler].column}: this slot sets the {size}; set {scheduler}.column={size}")
     wanted: dict[str, Any] = OmegaConf.to_container(cfg[size])  # type: ignore[assignment]
-    if wanted["minimum"] is None:
-        wanted["minimum"] = min(rule.minimum, largest)
     if isinstance(wanted["minimum"], int) and wanted["minimum"] > largest:
         raise ValueError(f"{size}.minimum={wanted['minimum']}: this data set allows sizes up to {largest}")
-    sizes = call(size, partial(SizeRange, **wanted))
-    if sizes.maximum > largest:
-        sizes = call(size, partial(replace, sizes, maximum=largest))
+    controller = call(size, lambda: SizeController(scheduler=rule, sizes=SizeRange(**wanted)))
+    controller.sizes = call(size, controller.sizes.cut, largest)
     if 1 < largest < rule.initial == rule.propose(start):  # controls start with another size than `initial`, which the range cuts
         raise ValueError(
             f"{scheduler}={type(rule).__name__}: it starts with the size {rule.initial:g}, and this data set has {largest} "
             f"samples; lower {scheduler}.initial or take more data"
         )
-    return SizeController(scheduler=rule, sizes=sizes)
+    return controller
 
 
 def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:

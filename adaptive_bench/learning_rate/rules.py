@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import final
 
-from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
+from adaptive_bench.schedulers.averages import NOISE, NoiseScale
 from adaptive_bench.schedulers.base import due
 from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
@@ -92,13 +92,13 @@ class AdaScale(LrRule):
 
     half_life: float | None = None  # samples; None: an epoch
     measure_every: int = 0  # samples between two measured steps; 0: every step
-    noise: NoiseScale = field(default_factory=NoiseScale, init=False)
+    noise: NoiseScale = field(init=False)
     first: int = field(default=0, init=False)  # samples of the first batch
     block: int = field(default=1, init=False)  # samples a row, of the last whole step
 
     def __post_init__(self) -> None:
-        half_life_in_samples(self.half_life)
         whole_number("measure_every", self.measure_every, least=0)
+        self.noise = NoiseScale(half_life=self.half_life)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -111,7 +111,7 @@ class AdaScale(LrRule):
         self.first = self.first or seen.shape.samples
         if seen.uncut:
             self.block = seen.shape.block
-        self.noise.add(seen, half_life=self.half_life)
+        self.noise.add(seen)
 
     def factor(self, ratio: float) -> float:
         noise_scale = self.noise.value

@@ -31,7 +31,7 @@ class AdaDamp(SizeScheduler):
     optimum: float = 0  # F*
     half_life: float | None = None  # samples; None: an epoch
     first: float | None = field(default=None, init=False)  # F_0
-    loss: Average = field(default_factory=Average, init=False)
+    loss: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,11 +39,12 @@ class AdaDamp(SizeScheduler):
             raise ValueError(f"optimum={self.optimum}: a finite loss is expected")
         if self.half_life is not None:
             positive("half_life", self.half_life)
+        self.loss = Average(half_life=self.half_life)
 
     def observe(self, seen: Observation) -> None:
         if self.first is None and math.isfinite(seen.loss):
             self.first = seen.loss
-        self.loss.add(seen.loss, seen=seen, half_life=self.half_life)
+        self.loss.add(seen.loss, seen)
 
     def propose(self, position: Position) -> float:
         if self.first is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)
@@ -15,17 +16,22 @@ class Average(Stateful):
     and so are those of steps that were cut short.
     """
 
+    half_life: float | None = None  # samples; None: an epoch; 0: only the last value counts
     weight: float = field(default=0.0, init=False)  # sum w
     total: float = field(default=0.0, init=False)  # sum w x
     squares: float = field(default=0.0, init=False)  # sum w x^2
     weight_squares: float = field(default=0.0, init=False)  # sum w^2
     at: int = field(default=0, init=False)  # samples, of the last value
 
-    def add(self, value: float, *, seen: Observation, half_life: float | None) -> None:
-        """Take in what the step `seen` gave. A half-life of 0 keeps the last value only, None is that of an epoch."""
+    def __post_init__(self) -> None:
+        if self.half_life is not None and not 0 <= self.half_life < math.inf:
+            raise ValueError(f"half_life={self.half_life}: a number of samples from 0 up is expected, or null for an epoch")
+
+    def add(self, value: float, seen: Observation) -> None:
+        """Add the value of the step `seen`."""
         if not (seen.uncut and math.isfinite(value)):
             return
-        half_life = seen.position.epoch_samples if half_life is None else half_life
+        half_life = seen.position.epoch_samples if self.half_life is None else self.half_life
         elapsed = seen.position.samples - self.at if self.weight else seen.shape.samples
         keep = 0.5 ** (elapsed / half_life) if half_life else 0.0
         new = 1 - keep
@@ -61,20 +67,27 @@ class NoiseScale(Stateful):
     Both moments are averaged first and divided then: a ratio of single estimates is biased, and one |G|^2 is often negative.
     """
 
-    sq_norm: Average = field(default_factory=Average, init=False)  # of |G|^2
-    variance: Average = field(default_factory=Average, init=False)  # of tr(Sigma)
-    products: Average = field(default_factory=Average, init=False)  # of |G|^2 tr(Sigma), for the error of the ratio
+    half_life: float | None = None  # as in `Average`
+    max_relative_error: float | None = None  # of a value that is trusted; None: any
+    sq_norm: Average = field(init=False)  # of |G|^2
+    variance: Average = field(init=False)  # of tr(Sigma)
+    products: Average = field(init=False)  # of |G|^2 tr(Sigma), for the error of the ratio
 
-    def add(self, seen: Observation, *, half_life: float | None) -> None:
-        """Take in the moments of a measured step; half-life in samples, None for an epoch. Steps without them change nothing."""
+    def __post_init__(self) -> None:
+        if self.max_relative_error is not None:
+            positive("max_relative_error", self.max_relative_error)
+        self.sq_norm, self.variance, self.products = (Average(half_life=self.half_life) for _ in range(3))
+
+    def add(self, seen: Observation) -> None:
+        """Add the moments of a measured step. Steps without moments change nothing."""
         if not seen.stats.keys() >= NOISE:
             return
         sq_norm, variance = seen.stats[Stat.GRAD_SQ_NORM], seen.stats[Stat.GRAD_VARIANCE]
         if not (math.isfinite(sq_norm) and math.isfinite(variance)):
             return
-        self.sq_norm.add(sq_norm, seen=seen, half_life=half_life)
-        self.variance.add(variance, seen=seen, half_life=half_life)
-        self.products.add(sq_norm * variance, seen=seen, half_life=half_life)
+        self.sq_norm.add(sq_norm, seen)
+        self.variance.add(variance, seen)
+        self.products.add(sq_norm * variance, seen)
 
     @property
     def value(self) -> float:
@@ -86,7 +99,7 @@ class NoiseScale(Stateful):
 
     @property
     def relative_error(self) -> float:
-        """Standard error of the ratio over the ratio, linearised; infinite where it cannot be told."""
+        """Standard error of the ratio over the ratio, linearised; infinite where it is unknown."""
         ratio, count = self.value, self.sq_norm.count
         if not 0 < ratio < math.inf or count < 1.0001:
             return math.inf
@@ -94,9 +107,10 @@ class NoiseScale(Stateful):
         spread = self.variance.squares - 2 * ratio * self.products.total + ratio**2 * self.sq_norm.squares
         return math.sqrt(max(0.0, spread / self.sq_norm.weight) / (count - 1)) / self.variance.value
 
-    def trusted(self, limit: float | None) -> bool:
-        """Whether there is a value, known to a relative standard error of `limit` (None: however well)."""
-        return not math.isnan(self.value) and (limit is None or self.relative_error <= limit)
+    @property
+    def trusted(self) -> bool:
+        """Whether there is a value, and its relative standard error is at most `max_relative_error`."""
+        return not math.isnan(self.value) and (self.max_relative_error is None or self.relative_error <= self.max_relative_error)
 
     def signals(self) -> dict[str, float]:
         moments = {"grad_sq_norm": self.sq_norm, "grad_variance": self.variance}
@@ -106,9 +120,3 @@ class NoiseScale(Stateful):
 
 
 NOISE = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE})
-
-
-def half_life_in_samples(value: float | None) -> None:
-    """Raises ValueError unless `value` can be a half-life; None stands for an epoch."""
-    if value is not None and not 0 <= value < math.inf:
-        raise ValueError(f"half_life={value}: a number of samples from 0 up is expected, or null for an epoch")

@@ -1,11 +1,11 @@
-"""The one abstraction of the project: a rule that reads a run and wishes for a size."""
+"""The interface of every scheduler: it observes finished steps and proposes a size for the next one."""
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from adaptive_bench.sizes import Position
+from adaptive_bench.sizes import Limits, Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive, whole_number
@@ -16,8 +16,8 @@ class SizeScheduler(Stateful, ABC):
     """A rule for a size (batch size or block size) as a function of position and of what was observed.
 
     Constructor fields are settings; fields with `init=False` are state, and only `observe` changes them.
-    `minimum`, `cooldown` and `growth_cap` are what the method asks for where the range leaves them open; the range and the slot
-    apply them, never the rule itself.
+    `minimum`, `cooldown` and `growth_cap` are the limits that the method suggests. The configuration can override them, and the
+    `SizeController` applies them, never the rule itself.
     """
 
     not_for_blocks: ClassVar[str] = ""  # why the rule cannot drive the block size; "" if it can
@@ -30,11 +30,7 @@ class SizeScheduler(Stateful, ABC):
 
     def __post_init__(self) -> None:
         positive("initial", self.initial)
-        whole_number("minimum", self.minimum)
-        if not 0 <= self.cooldown < math.inf:
-            raise ValueError(f"cooldown={self.cooldown}: a number of epochs from 0 up is expected")
-        if self.growth_cap is not None and not self.growth_cap > 1:
-            raise ValueError(f"growth_cap={self.growth_cap}: a factor above 1 is expected, or null for no cap")
+        self.limits = Limits(minimum=self.minimum, growth_cap=self.growth_cap, cooldown=self.cooldown)
         if self.measure_every:
             whole_number("measure_every", self.measure_every, least=0)
 
@@ -48,9 +44,9 @@ class SizeScheduler(Stateful, ABC):
         return False
 
     def measures(self, position: Position, samples: int) -> bool:
-        """Whether the step of so many samples that starts at `position` is to be measured, if there are needs at all.
+        """Whether `needs` are to be measured on the step that starts at `position` and has `samples` samples.
 
-        A rule that averages takes one step in every `measure_every` samples. Rules that must see certain steps say which.
+        By default one step in every `measure_every` samples is measured. Rules that must see certain steps override this.
         """
         return due(self.measure_every, position, samples)
 
@@ -59,10 +55,10 @@ class SizeScheduler(Stateful, ABC):
 
     @abstractmethod
     def propose(self, position: Position) -> float:
-        """The size wished for the step that starts at `position`, before any rounding or clipping. Changes nothing."""
+        """The proposed size for the step that starts at `position`, before any rounding or clipping. Changes nothing."""
 
     def signals(self) -> dict[str, float]:
-        """What the trace shows of the rule's reasons, by name; always the same names."""
+        """The numbers behind the rule's decision, by name, for the trace. The names never change during a run."""
         return {}
 
 
@@ -85,12 +81,12 @@ class FeedbackScheduler(SizeScheduler):
 
 
 def due(every: int, position: Position, samples: int) -> bool:
-    """Whether the step of so many samples that starts at `position` holds a multiple of `every`; 0: always."""
+    """Whether the step that starts at `position` and has `samples` samples holds a multiple of `every`; 0: always."""
     return not every or -position.samples % every < samples
 
 
 def power(factor: float, exponent: float) -> float:
-    """factor^exponent, infinite where a float cannot hold it: the range grants its maximum then."""
+    """factor^exponent, or infinity if a float cannot hold it; the range then grants its maximum."""
     try:
         return math.pow(factor, exponent)
     except OverflowError:

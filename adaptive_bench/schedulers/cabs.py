@@ -33,19 +33,21 @@ class CABS(SizeScheduler):
     c: float = 1
     half_life: float = 1728  # samples
     lr: float = field(default=0.0, init=False)  # of the last step
-    variance: Average = field(default_factory=Average, init=False)
-    loss: Average = field(default_factory=Average, init=False)
+    variance: Average = field(init=False)
+    loss: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("c", self.c)
         positive("half_life", self.half_life)
+        self.variance = Average(half_life=self.half_life)
+        self.loss = Average(half_life=self.half_life)
 
     def observe(self, seen: Observation) -> None:
         self.lr = seen.lr
-        self.loss.add(seen.loss, seen=seen, half_life=self.half_life)
+        self.loss.add(seen.loss, seen)
         if Stat.GRAD_VARIANCE in seen.stats:
-            self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=self.half_life)
+            self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen)
 
     def propose(self, position: Position) -> float:
         variance, loss = self.variance.value, self.loss.value

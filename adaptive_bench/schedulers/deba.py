@@ -1,12 +1,13 @@
 """DEBA as its popular account has it: one stability score drives the batch size."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from adaptive_bench.schedulers.base import FeedbackScheduler
-from adaptive_bench.schedulers.calibration import checked_weights, read_calibration
+from adaptive_bench.schedulers.calibration import Calibration, checked_weights, read_calibration
 from adaptive_bench.schedulers.epoch_signals import NEEDS, SIGNALS, EpochSignals
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
@@ -14,7 +15,56 @@ from adaptive_bench.validation import one_of, positive
 
 
 @dataclass(kw_only=True)
-class Deba(FeedbackScheduler):
+class EpochController(FeedbackScheduler):
+    """What both DEBA controllers share: once an epoch, the size is multiplied by a decision that is made on `EpochSignals`."""
+
+    minimum: int = 16
+    cooldown: float = 5  # epochs
+    grow: float = 1.5
+    shrink: float = 0.8
+    window: int = 15  # epochs
+    grad_source: str = "last_batch"
+    calibration: str | None = None
+    architecture: Mapping[str, Any] | None = None
+    stability: EpochSignals = field(init=False)
+    decision: float = field(default=1.0, init=False)  # factor: grow, shrink or 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("grow", self.grow)
+        positive("shrink", self.shrink)
+        if self.grow < 1:
+            raise ValueError(f"grow={self.grow}: a factor from 1 up is expected")
+        if self.shrink > 1:
+            raise ValueError(f"shrink={self.shrink}: a factor of at most 1 is expected")
+        self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
+
+    def calibrated(self) -> Calibration | None:
+        """The calibration, if there is one. Raises ValueError if it is for another architecture or gradient."""
+        if self.calibration is None:
+            return None
+        return read_calibration(self.calibration, architecture=self.architecture, grad_source=self.grad_source)
+
+    @property
+    def needs(self) -> frozenset[Stat]:
+        return NEEDS[self.grad_source]
+
+    def measures(self, position: Position, samples: int) -> bool:
+        return self.stability.measures(position, samples)
+
+    def observe(self, seen: Observation) -> None:
+        self.stability.observe(seen)
+        if seen.crossed(seen.position.epoch_samples):
+            self.decision = self.decide()
+            self.size = seen.granted * self.decision
+
+    @abstractmethod
+    def decide(self) -> float:
+        """The factor on the size after a finished epoch: grow, shrink or 1."""
+
+
+@dataclass(kw_only=True)
+class Deba(EpochController):
     """B <- 1.5 B where the stability score is above `up`, 0.8 B where it is below `down`, once an epoch.
 
     Over the signals m in {variance, norm_variation, loss_variation} of `EpochSignals`, in a window of 15 epochs,
@@ -36,52 +86,28 @@ class Deba(FeedbackScheduler):
     Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809, in the reading of the ByteTrending article on DEBA.
     """
 
-    minimum: int = 16
-    cooldown: float = 5  # epochs
     up: float = 0.55
     down: float = 0.45
-    grow: float = 1.5
-    shrink: float = 0.8
-    window: int = 15  # epochs
     weights: Mapping[str, float | None] | None = None  # of each signal; None: the calibration's, else equal
     variance_sign: str = "low_variance_grows"
-    grad_source: str = "last_batch"
-    calibration: str | None = None
-    architecture: Mapping[str, Any] | None = None
-    stability: EpochSignals = field(init=False)
     score: float | None = field(default=None, init=False)
-    decision: float = field(default=1.0, init=False)  # factor: grow, shrink or 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_factors(grow=self.grow, shrink=self.shrink)
         if not 0 <= self.down <= self.up <= 1:
             raise ValueError(f"up={self.up} and down={self.down}: thresholds out of order, 0 <= down <= up <= 1 is expected")
         one_of("variance_sign", self.variance_sign, ("low_variance_grows", "high_variance_grows"))
-        self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
         self._weights = dict.fromkeys(SIGNALS, 1 / len(SIGNALS))
         self._levels: Mapping[str, float] = {}
-        if self.calibration is not None:
-            known = read_calibration(self.calibration, architecture=self.architecture, grad_source=self.grad_source)
+        if (known := self.calibrated()) is not None:
             self._weights, self._levels = dict(known.weights), known.levels
         if self.weights is not None and any(weight is not None for weight in self.weights.values()):
             self._weights = checked_weights(self.weights)
 
-    @property
-    def needs(self) -> frozenset[Stat]:
-        return NEEDS[self.grad_source]
-
-    def measures(self, position: Position, samples: int) -> bool:
-        return self.stability.measures(position, samples)
-
-    def observe(self, seen: Observation) -> None:
-        self.stability.observe(seen)
-        if not seen.crossed(seen.position.epoch_samples):
-            return
+    def decide(self) -> float:
         score = 1 - sum(weight * self._share(name) for name, weight in self._weights.items())
         self.score = score if math.isfinite(score) else None
-        self.decision = self.grow if score > self.up else self.shrink if score < self.down else 1.0  # a score of nan is a hold
-        self.size = seen.granted * self.decision
+        return self.grow if score > self.up else self.shrink if score < self.down else 1.0  # a score of nan is a hold
 
     def _share(self, name: str) -> float:
         """m / (m + ref), from 0 to 1; nan while one of the two is unknown."""
@@ -93,13 +119,3 @@ class Deba(FeedbackScheduler):
     def signals(self) -> dict[str, float]:
         score = math.nan if self.score is None else self.score
         return self.stability.signals() | {"score": score, "decision": self.decision}
-
-
-def check_factors(*, grow: float, shrink: float) -> None:
-    """Raises ValueError unless `grow` does not shrink and `shrink` does not grow."""
-    positive("grow", grow)
-    positive("shrink", shrink)
-    if grow < 1:
-        raise ValueError(f"grow={grow}: a factor from 1 up is expected")
-    if shrink > 1:
-        raise ValueError(f"shrink={shrink}: a factor of at most 1 is expected")

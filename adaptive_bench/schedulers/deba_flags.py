@@ -1,22 +1,16 @@
 """DEBA by the tests of its paper: two stability flags and a variance ratio."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
-from adaptive_bench.schedulers.base import FeedbackScheduler
-from adaptive_bench.schedulers.calibration import read_calibration
-from adaptive_bench.schedulers.deba import check_factors
-from adaptive_bench.schedulers.epoch_signals import NEEDS, EpochSignals, confidence, remember, third_quartile
-from adaptive_bench.sizes import Position
-from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.schedulers.deba import EpochController
+from adaptive_bench.schedulers.epoch_signals import confidence, remember, third_quartile
 from adaptive_bench.validation import positive
 
 
 @dataclass(kw_only=True)
-class DebaFlags(FeedbackScheduler):
+class DebaFlags(EpochController):
     """Once an epoch, B <- 1.5 B where gradient norm, loss and variance are steady, 0.8 B where they are not.
 
     On the signals of `EpochSignals`: stable_grad = norm_variation < theta_stab, stable_loss = loss_variation < theta_stab and
@@ -33,52 +27,27 @@ class DebaFlags(FeedbackScheduler):
     Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809.
     """
 
-    minimum: int = 16
-    cooldown: float = 5  # epochs
-    grow: float = 1.5
-    shrink: float = 0.8
-    window: int = 15  # epochs
     theta_conf: float | None = None  # None: the calibration's, else from the window
     theta_stab: float | None = None  # None: the calibration's, else from the window
-    grad_source: str = "last_batch"
-    calibration: str | None = None
-    architecture: Mapping[str, Any] | None = None
-    stability: EpochSignals = field(init=False)
     ratios: list[float] = field(default_factory=list, init=False)  # c of the window
     changes: list[float] = field(default_factory=list, init=False)  # max(norm_variation, loss_variation) of the window
     latest: dict[str, float] = field(default_factory=dict, init=False)  # c and the thresholds it last met, where known
-    decision: float = field(default=1.0, init=False)  # factor: grow, shrink or 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_factors(grow=self.grow, shrink=self.shrink)
         self._thresholds: dict[str, float] = {}
-        self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
-        if self.calibration is not None:
-            known = read_calibration(self.calibration, architecture=self.architecture, grad_source=self.grad_source)
+        if (known := self.calibrated()) is not None:
             self._thresholds = {"theta_conf": known.thresholds["confidence"], "theta_stab": known.thresholds["stability"]}
         for name, value in (("theta_conf", self.theta_conf), ("theta_stab", self.theta_stab)):
             if value is not None:
                 positive(name, value)
                 self._thresholds[name] = value
 
-    @property
-    def needs(self) -> frozenset[Stat]:
-        return NEEDS[self.grad_source]
-
-    def measures(self, position: Position, samples: int) -> bool:
-        return self.stability.measures(position, samples)
-
-    def observe(self, seen: Observation) -> None:
-        self.stability.observe(seen)
-        if not seen.crossed(seen.position.epoch_samples):
-            return
-        self.latest, self.decision = {}, 1.0
-        if self.stability.complete:
-            self._decide(self.stability.latest)
-        self.size = seen.granted * self.decision
-
-    def _decide(self, signals: Mapping[str, float]) -> None:
+    def decide(self) -> float:
+        self.latest, decision = {}, 1.0
+        if not self.stability.complete:
+            return decision
+        signals = self.stability.latest
         from_window = {
             "theta_conf": third_quartile(self.ratios),
             "theta_stab": median(self.changes) if self.changes else math.nan,
@@ -89,12 +58,13 @@ class DebaFlags(FeedbackScheduler):
         if all(math.isfinite(limit) for limit in limits.values()):
             usual = ratio <= limits["theta_conf"]
             if all(steady) and usual:
-                self.decision = self.grow
+                decision = self.grow
             elif not any(steady) or not (usual or all(steady)):
-                self.decision = self.shrink
+                decision = self.shrink
         self.latest = {name: value for name, value in {"confidence": ratio, **limits}.items() if math.isfinite(value)}
         remember(self.ratios, ratio, window=self.window - 1)  # the latest is no part of what it is held against
         remember(self.changes, max(signals["norm_variation"], signals["loss_variation"]), window=self.window - 1)
+        return decision
 
     def signals(self) -> dict[str, float]:
         own = {name: self.latest.get(name, math.nan) for name in ("confidence", "theta_conf", "theta_stab")}

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
+from adaptive_bench.schedulers.averages import NOISE, NoiseScale
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
@@ -43,20 +43,18 @@ class DiveBatch(FeedbackScheduler):
     samples: int = field(default=0, init=False)  # of this epoch so far
     sum_of_sq_norms: float = field(default=0.0, init=False)  # sum_i |g_i|^2 over this epoch so far
     sq_norm_of_sum: float = field(default=0.0, init=False)  # |sum_i g_i|^2 over this epoch so far
-    noise: NoiseScale = field(default_factory=NoiseScale, init=False)
+    noise: NoiseScale = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.delta, self.interval)
         one_of("variant", self.variant, ("accumulated", "moments"))
-        half_life_in_samples(self.half_life)
-        if self.max_relative_error is not None:
-            positive("max_relative_error", self.max_relative_error)
         if self.variant == "accumulated" and self.measure_every:
             raise ValueError(
                 f"measure_every={self.measure_every}: variant=accumulated adds up every step of an epoch; set it to 0 or take "
                 "variant=moments"
             )
+        self.noise = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -75,7 +73,7 @@ class DiveBatch(FeedbackScheduler):
         self.rows += seen.shape.batch
         self.samples += seen.shape.samples
         if self.variant == "moments":
-            self.noise.add(seen, half_life=self.half_life)
+            self.noise.add(seen)
         elif seen.stats:
             self.sum_of_sq_norms += seen.shape.batch * seen.stats[Stat.MEAN_SAMPLE_SQ_NORM]
             self.sq_norm_of_sum = seen.stats[Stat.EPOCH_GRAD_SQ_NORM]
@@ -87,7 +85,7 @@ class DiveBatch(FeedbackScheduler):
             self.rows, self.samples, self.sum_of_sq_norms, self.sq_norm_of_sum = 0, 0, 0.0, 0.0
 
     def _known(self) -> bool:
-        return self.noise.trusted(self.max_relative_error) if self.variant == "moments" else self.sum_of_sq_norms > 0
+        return self.noise.trusted if self.variant == "moments" else self.sum_of_sq_norms > 0
 
     def _diversity(self, rows: float) -> float:
         if self.variant == "moments":

@@ -4,7 +4,7 @@ import math
 import warnings
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale, half_life_in_samples
+from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import one_of, positive
@@ -40,24 +40,23 @@ class GradientNoiseScale(FeedbackScheduler):
     monotone: bool = False
     at_size: int = field(default=0, init=False)  # that the averaged ratio belongs to
     microbatches: float = field(default=math.nan, init=False)
-    noise: NoiseScale = field(default_factory=NoiseScale, init=False)
-    ratio: Average = field(default_factory=Average, init=False)
+    noise: NoiseScale = field(init=False)
+    ratio: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("kappa", self.kappa)
         one_of("estimator", self.estimator, ("pair", "sheet"))
-        half_life_in_samples(self.half_life)
-        if self.max_relative_error is not None:
-            positive("max_relative_error", self.max_relative_error)
-            if self.estimator == "sheet":
-                raise ValueError(f"max_relative_error={self.max_relative_error}: the sheet's ratio has none; take estimator=pair")
+        if self.max_relative_error is not None and self.estimator == "sheet":
+            raise ValueError(f"max_relative_error={self.max_relative_error}: the sheet's ratio has none; take estimator=pair")
         if self.estimator == "sheet":
             warnings.warn(
                 "scheduler.estimator=sheet: the ratio of k micro-batches cannot exceed k - 1, whatever the noise; it is "
                 "converted to B_simple = B R / (k - 1 - R)",
                 stacklevel=3,
             )
+        self.noise = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
+        self.ratio = Average(half_life=self.half_life)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -70,8 +69,8 @@ class GradientNoiseScale(FeedbackScheduler):
         if not seen.stats:
             return
         if self.estimator == "pair":
-            self.noise.add(seen, half_life=self.half_life)
-            known = self.noise.trusted(self.max_relative_error)
+            self.noise.add(seen)
+            known = self.noise.trusted
         else:
             self._add_ratio(seen)
             known = not math.isnan(self.ratio.value)
@@ -82,8 +81,12 @@ class GradientNoiseScale(FeedbackScheduler):
         if not (seen.uncut and math.isfinite(seen.stats[Stat.MICROBATCH_RATIO])):
             return
         if (seen.granted, seen.stats[Stat.MICROBATCHES]) != (self.at_size, self.microbatches):
-            self.at_size, self.microbatches, self.ratio = seen.granted, seen.stats[Stat.MICROBATCHES], Average()
-        self.ratio.add(seen.stats[Stat.MICROBATCH_RATIO], seen=seen, half_life=self.half_life)
+            self.at_size, self.microbatches, self.ratio = (
+                seen.granted,
+                seen.stats[Stat.MICROBATCHES],
+                Average(half_life=self.half_life),
+            )
+        self.ratio.add(seen.stats[Stat.MICROBATCH_RATIO], seen)
 
     @property
     def noise_scale(self) -> float:

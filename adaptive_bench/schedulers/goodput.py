@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.averages import NOISE, NoiseScale, half_life_in_samples
+from adaptive_bench.schedulers.averages import NOISE, NoiseScale
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive, whole_number
@@ -35,7 +35,7 @@ class Goodput(FeedbackScheduler):
     hysteresis: float = 1.05
     half_life: float | None = None  # samples; None: an epoch
     max_relative_error: float | None = None  # of B_simple; above it the size stays
-    noise: NoiseScale = field(default_factory=NoiseScale, init=False)
+    noise: NoiseScale = field(init=False)
     times: dict[str, list[float]] = field(default_factory=dict, init=False)  # rows -> [steps, their mean seconds], at this block
     block: int = field(default=1, init=False)  # positions a row
     gain: float = field(default=math.nan, init=False)  # of the best candidate at the last decision
@@ -48,9 +48,7 @@ class Goodput(FeedbackScheduler):
         whole_number("candidates", self.candidates, least=2)
         if not 1 <= self.hysteresis < math.inf:
             raise ValueError(f"hysteresis={self.hysteresis}: a factor from 1 up is expected")
-        half_life_in_samples(self.half_life)
-        if self.max_relative_error is not None:
-            positive("max_relative_error", self.max_relative_error)
+        self.noise = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -58,8 +56,8 @@ class Goodput(FeedbackScheduler):
 
     def observe(self, seen: Observation) -> None:
         self._time(seen)
-        self.noise.add(seen, half_life=self.half_life)
-        if seen.crossed(seen.position.epoch_samples) and self.times and self.noise.trusted(self.max_relative_error):
+        self.noise.add(seen)
+        if seen.crossed(seen.position.epoch_samples) and self.times and self.noise.trusted:
             self._decide(seen.granted)
 
     def _time(self, seen: Observation) -> None:

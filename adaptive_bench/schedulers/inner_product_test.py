@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.averages import Average, half_life_in_samples
+from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.norm_test import whole
 from adaptive_bench.stats import Observation, Stat
@@ -32,16 +32,18 @@ class InnerProductTest(FeedbackScheduler):
     theta: float = 0.5
     nu: float | None = 1
     half_life: float | None = None  # samples; None: an epoch
-    inner: Average = field(default_factory=Average, init=False)  # Var(<g_i, g>)
-    variance: Average = field(default_factory=Average, init=False)  # tr(Sigma)
-    sq_norm: Average = field(default_factory=Average, init=False)  # |g|^2
+    inner: Average = field(init=False)  # Var(<g_i, g>)
+    variance: Average = field(init=False)  # tr(Sigma)
+    sq_norm: Average = field(init=False)  # |g|^2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("theta", self.theta)
         if self.nu is not None:
             positive("nu", self.nu)
-        half_life_in_samples(self.half_life)
+        self.inner = Average(half_life=self.half_life)
+        self.variance = Average(half_life=self.half_life)
+        self.sq_norm = Average(half_life=self.half_life)
 
     def only_grows(self) -> bool:
         return True
@@ -49,9 +51,9 @@ class InnerProductTest(FeedbackScheduler):
     def observe(self, seen: Observation) -> None:
         if not seen.stats:
             return
-        self.inner.add(seen.stats[Stat.INNER_PRODUCT_VARIANCE], seen=seen, half_life=self.half_life)
-        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=self.half_life)
-        self.sq_norm.add(seen.stats[Stat.GRAD_NORM] ** 2, seen=seen, half_life=self.half_life)
+        self.inner.add(seen.stats[Stat.INNER_PRODUCT_VARIANCE], seen)
+        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen)
+        self.sq_norm.add(seen.stats[Stat.GRAD_NORM] ** 2, seen)
         self.size = max(float(seen.granted), whole(self.inner_quotient), whole(self.orthogonal_quotient))
 
     @property

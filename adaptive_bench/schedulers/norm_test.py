@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from adaptive_bench.schedulers.averages import Average, half_life_in_samples
+from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import positive
@@ -30,13 +30,14 @@ class NormTest(FeedbackScheduler):
     eta: float = 0.5
     plug_in: bool = True
     half_life: float | None = None  # samples; None: an epoch
-    variance: Average = field(default_factory=Average, init=False)
-    sq_norm: Average = field(default_factory=Average, init=False)
+    variance: Average = field(init=False)
+    sq_norm: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("eta", self.eta)
-        half_life_in_samples(self.half_life)
+        self.variance = Average(half_life=self.half_life)
+        self.sq_norm = Average(half_life=self.half_life)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -49,8 +50,8 @@ class NormTest(FeedbackScheduler):
         if not seen.stats:
             return
         sq_norm = seen.stats[Stat.GRAD_NORM] ** 2 if self.plug_in else seen.stats[Stat.GRAD_SQ_NORM]
-        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen=seen, half_life=self.half_life)
-        self.sq_norm.add(sq_norm, seen=seen, half_life=self.half_life)
+        self.variance.add(seen.stats[Stat.GRAD_VARIANCE], seen)
+        self.sq_norm.add(sq_norm, seen)
         self.size = max(float(seen.granted), whole(self.quotient))
 
     @property

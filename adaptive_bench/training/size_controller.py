@@ -1,7 +1,7 @@
-"""One of the run's two sizes: the scheduler that wishes, the range that grants, and the size that holds."""
+"""Controls one of the two sizes of a run: asks the scheduler, clips to the range, keeps to the cooldown."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from adaptive_bench.schedulers.base import SizeScheduler
@@ -11,29 +11,27 @@ from adaptive_bench.stats import Observation, Stat
 
 @dataclass(kw_only=True)
 class SizeController:
-    """`cooldown` and `growth_cap` of the range go before what the scheduler asks for."""
+    """The batch size or the block size of a run, step by step. Limits that the range leaves open are the scheduler's."""
 
     scheduler: SizeScheduler
     sizes: SizeRange
-    first: int | None = field(default=None, init=False)  # what the LR rules measure the size against
+    first: int | None = field(default=None, init=False)  # the size that the LR rules compare with
     size: int | None = field(default=None, init=False)
     changed: int = field(default=0, init=False)  # samples, of the last change
 
     def __post_init__(self) -> None:
-        if self.sizes.cooldown is None:
-            self.sizes = replace(self.sizes, cooldown=self.scheduler.cooldown)
-        if self.sizes.growth_cap is None:
-            self.sizes = replace(self.sizes, growth_cap=self.scheduler.growth_cap)
+        suggested = asdict(self.scheduler.limits)
+        self.sizes = replace(self.sizes, **{name: own for name, own in suggested.items() if getattr(self.sizes, name) is None})
 
     def advance(self, position: Position) -> tuple[int, float]:
-        """Set the size for the step that starts at `position`; returns it and what the scheduler wished for."""
-        wish = self.scheduler.propose(position)
+        """Set the size for the step that starts at `position`; returns it and the size that the scheduler proposed."""
+        proposed = self.scheduler.propose(position)
         size = self.peek(position)
         if self.first is None:
             self.first = size
         if size != self.size:
             self.size, self.changed = size, position.samples
-        return size, wish
+        return size, proposed
 
     def peek(self, position: Position) -> int:
         """The size that `advance` would set."""
@@ -53,16 +51,16 @@ class SizeController:
         return self.size / self.first if self.size and self.first else 1.0
 
     def needs(self, position: Position, samples: int) -> frozenset[Stat]:
-        """The statistics that the scheduler will look at behind the step of so many samples that starts at `position`."""
+        """The statistics that the scheduler will read after the step that starts at `position` and has `samples` samples."""
         if self.scheduler.only_grows() and self.size == self.sizes.largest:
-            return frozenset()  # it has arrived: nothing it could see would change the size
+            return frozenset()  # no observation could change the size any more
         return self.scheduler.needs if self.scheduler.measures(position, samples) else frozenset()
 
     def observe(self, seen: Observation) -> None:
         self.scheduler.observe(replace(seen, size=self.size))
 
     def signals(self, position: Position) -> dict[str, float]:
-        """The scheduler's reasons for the size of the step that starts at `position`, and the epochs it still has to wait."""
+        """The scheduler's signals for the step that starts at `position`, and the epochs left of the cooldown."""
         shown = self.scheduler.signals()
         return shown | {"cooling": self.cooling(position)} if shown or self.sizes.cooldown else shown
 

@@ -104,9 +104,9 @@ def test_95_percent_intervals_of_averages_hold_the_truth(noise_scale: float) -> 
     for stat, truth in ((Stat.GRAD_VARIANCE, noise_scale), (Stat.GRAD_SQ_NORM, 1.0)):
         held = 0
         for values in drawn[stat].tolist():
-            average = Average()
+            average = Average(half_life=half_life)
             for value, step in zip(values, seen, strict=True):
-                average.add(value, seen=step, half_life=half_life)
+                average.add(value, step)
             held += abs(average.value - truth) <= 1.96 * average.error
         assert 0.93 <= held / repetitions <= 0.97
 

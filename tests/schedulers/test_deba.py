@@ -126,12 +126,12 @@ def steady(slot: SizeController, samples: int) -> list[tuple[int, int]]:
 
 def test_the_slot_keeps_the_cooldown_and_a_wish_does_not_compound_in_it():
     # 10 until sample 500; 1.5 x 10 = 15 until 1,000, where the next step starts at 1,010; 22.5 rounds to 23
-    slot = SizeController(scheduler=Deba(initial=10), sizes=SizeRange(maximum=1000))
+    slot = SizeController(scheduler=Deba(initial=10), sizes=SizeRange(minimum=1, maximum=1000))
     assert steady(slot, 1400) == [(0, 10), (500, 15), (1010, 23)]
 
 
 def test_without_a_cooldown_the_size_grows_every_epoch_from_the_third_on():
-    slot = SizeController(scheduler=Deba(initial=10, cooldown=0), sizes=SizeRange(maximum=1000))
+    slot = SizeController(scheduler=Deba(initial=10, cooldown=0), sizes=SizeRange(minimum=1, maximum=1000))
     assert steady(slot, 500) == [(0, 10), (300, 15), (405, 23)]
 
 

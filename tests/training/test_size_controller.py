@@ -1,6 +1,6 @@
 import pytest
 
-from adaptive_bench.schedulers import Exponential, Fixed, Linear, Position, SizeRange, Step
+from adaptive_bench.schedulers import CABS, Exponential, Fixed, Linear, Position, SizeRange, Step
 from adaptive_bench.training.size_controller import SizeController
 
 
@@ -17,6 +17,16 @@ def test_the_cooldown_of_the_range_goes_before_the_schedulers():
     rule = Linear(initial=10, increment=1, interval=0.1, cooldown=0.5)
     assert sizes(SizeController(scheduler=rule, sizes=SizeRange(maximum=100)), steps=6) == [10] * 5 + [15]
     assert sizes(SizeController(scheduler=rule, sizes=SizeRange(maximum=100, cooldown=0)), steps=3) == [10, 11, 12]
+
+
+def test_the_scheduler_suggests_a_minimum_and_the_range_overrides_it():
+    def first(**sizes) -> int:
+        return SizeController(scheduler=CABS(initial=1), sizes=SizeRange(maximum=1000, **sizes)).peek(Position(0, 10_000, 1000))
+
+    assert first() == 16  # CABS's own
+    assert first(minimum=4) == 4
+    with pytest.raises(ValueError, match="minimum=16 is above maximum=10"):
+        SizeController(scheduler=CABS(), sizes=SizeRange(maximum=10))
 
 
 def test_a_cap_and_a_cooldown_make_growth_by_a_factor_an_interval():
