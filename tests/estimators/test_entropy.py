@@ -93,7 +93,7 @@ def test_many_rows_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
     logits = torch.randn(11, 5, generator=torch.Generator().manual_seed(0))
     whole = entropy(logits)
-    monkeypatch.setattr(module, "block_size", lambda *_: 4)
+    monkeypatch.setattr(module, "tile_size", lambda *_: 4)
     assert entropy(logits) == pytest.approx(whole, rel=1e-6)
     assert tiles.tile_size(logits) > 11
 
