@@ -19,36 +19,42 @@ from adaptive_bench.stats import Stat
 class Auto(GradientEstimator):
     """`PerSample` where layer rules cover every trainable parameter and give what is needed, `MicroBatch` otherwise.
 
-    `choice` says which, and why: for all needs of a run after `check`, and for those of one step after `backward`.
+    The choice is made once, by `check`, for all needs of a run; without a call of it, by the first `backward` that measures a
+    moment. `choice` says which estimator was chosen, and why.
     """
 
     provides: ClassVar[frozenset[Stat]] = PerSample.provides | MicroBatch.provides
-    hooks: ClassVar[frozenset[Stat]] = PerSample.hooks
 
     fraction: float = 1 / 8
     chunks: int = 4
     seed: int = 0
     choice: str = field(default="none: no moment was asked for", init=False)
     _per_sample: PerSample = field(init=False, repr=False)
-    _microbatch: MicroBatch = field(init=False, repr=False)
+    _chosen: GradientEstimator | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._per_sample = PerSample(fraction=self.fraction, seed=self.seed)
-        self._microbatch = MicroBatch(chunks=self.chunks)
+        MicroBatch(chunks=self.chunks)  # refuses a wrong setting even where it is not used
         self.generator = self._per_sample.generator
 
+    def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
+        return (self._chosen or self._per_sample).hooked(needs)
+
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
-        self._choose(model, needs)._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
+        self._chosen = self._choose(model, needs)
+        self._chosen._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
     def _measure(self, work: BackwardRequest) -> BackwardResult:
-        return self._choose(work.model, work.needs)._measure(work)
+        if self._chosen is None or work.needs - self._chosen.provides:
+            self._chosen = self._choose(work.model, work.needs)
+        return self._chosen._measure(work)
 
     def _choose(self, model: nn.Module, needs: AbstractSet[Stat]) -> GradientEstimator:
         if only_micro := needs - self._per_sample.provides:
             self.choice = f"microbatch: only micro-batches give {', '.join(sorted(only_micro))}"
-            return self._microbatch
-        if reason := refusal(model):
+        elif reason := refusal(model):
             self.choice = f"microbatch: {reason}"
-            return self._microbatch
-        self.choice = "per_sample: layer rules cover 100% of the trainable parameters"
-        return self._per_sample
+        else:
+            self.choice = "per_sample: layer rules cover 100% of the trainable parameters"
+            return self._per_sample
+        return MicroBatch(chunks=self.chunks)

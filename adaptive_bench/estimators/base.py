@@ -43,7 +43,7 @@ class GradientEstimator(ABC):
     """
 
     provides: ClassVar[frozenset[Stat]] = MOMENTS | EPOCH | {Stat.GRAD_NORM, Stat.COMPONENT_VARIANCE, Stat.ENTROPY}
-    hooks: ClassVar[frozenset[Stat]] = frozenset({Stat.ENTROPY})  # measured by hooks on modules, which compiled code may skip
+    hooks: ClassVar[frozenset[Stat]] = frozenset({Stat.ENTROPY})  # what is measured by hooks on modules
     generator: torch.Generator | None = field(default=None, init=False, repr=False)  # of those that draw samples
     _epoch_sum: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)  # sum of g_i by parameter
 
@@ -120,6 +120,10 @@ class GradientEstimator(ABC):
             with clock.running("measure"):
                 stats = self._statistics(work, pieces, entropy)
         return Measurement(loss=loss, stats=stats, physical_batch=physical_batch)
+
+    def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
+        """Those of the needs that are measured by hooks on modules, which compiled code may skip."""
+        return frozenset(needs & self.hooks)
 
     @abstractmethod
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:

@@ -21,7 +21,7 @@ def compile_model(model: nn.Module, estimator: GradientEstimator, needs: Abstrac
     not divide like those before, or an evaluation, may be compiled once more. What earlier runs of this process have compiled is
     forgotten. Raises ValueError for needs that the estimator measures by hooks, and if there is no compiler.
     """
-    if hooked := needs & estimator.hooks:
+    if hooked := estimator.hooked(needs):
         raise ValueError(
             f"compile=true: {type(estimator).__name__} measures {', '.join(sorted(hooked))} by hooks on its layers, which "
             "compiled code does not reliably run; take "

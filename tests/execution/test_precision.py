@@ -11,7 +11,7 @@ from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.estimators import Auto, MicroBatch, PerSample
 from adaptive_bench.execution import compilation
 from adaptive_bench.execution.precision import Precision
-from adaptive_bench.models import cnn_small, lstm
+from adaptive_bench.models import cnn_small, lstm, vit_tiny
 from adaptive_bench.stats import Stat
 from adaptive_bench.training.checkpoint import weights_digest
 from tests.execution.test_physical_batch import TEXT, built, column, run, weights
@@ -192,6 +192,16 @@ def test_hooks_and_compiled_code_are_not_combined(estimator, need, says) -> None
     model = cnn_small(inputs=(1, 8, 8), outputs=10)
     with pytest.raises(ValueError, match=f"compile=true: {says}"):
         compilation.compile_model(model, estimator, frozenset({need, Stat.GRAD_NORM}))
+
+
+def test_auto_is_compiled_where_it_takes_micro_batches(monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "true")  # any program: nothing is compiled before the first step
+    model, auto, needs = vit_tiny(inputs=(1, 8, 8), outputs=10), Auto(), frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE})
+    auto.check(model, needs)
+    assert auto.choice.startswith("microbatch: no layer rule")
+    compilation.compile_model(model, auto, needs)
+    with pytest.raises(ValueError, match="compile=true: Auto measures entropy by hooks"):
+        compilation.compile_model(model, auto, needs | {Stat.ENTROPY})
 
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch, tmp_path) -> None:
