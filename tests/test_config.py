@@ -1,6 +1,8 @@
 """Every option of every slot composes and builds; every sweep composes with all its arms."""
 
 import copy
+import inspect
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,18 +10,20 @@ from functools import cache
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import get_class
+from hydra.utils import get_class, get_object
 from omegaconf import OmegaConf, open_dict
 
+import adaptive_bench.experiment.sweep  # noqa: F401  (knows how to list schedulers in a sweep)
 from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.schedulers import SizeScheduler
 from tests.conftest import composed
 
 SLOTS = {"model", "scheduler", "optimizer", "estimator", "lr_rule", "lr_schedule", "logger", "arm", "order"}
-OPTIONS = [(slot, file.stem) for slot in sorted(SLOTS) for file in sorted((conf() / slot).glob("*.yaml"))]
-SWEEPS = sorted(file.stem for file in (conf() / "sweep").glob("*.yaml"))
+OPTIONS = [(slot, file.stem) for slot in sorted(SLOTS) for file in sorted((conf() / slot).glob("[!_]*.yaml"))]
+SWEEPS = sorted(file.stem for file in (conf() / "sweep").glob("[!_]*.yaml"))
 DATA = {
     "digits": (),
     "synthetic_convex": ("model=linear",),
@@ -95,13 +99,14 @@ def swept(sweep: str) -> Swept:
     Composing a run takes a tenth of a second, and the sweeps have more than a thousand. What is left out differs from two runs
     that are composed in one parameter each: a seed, or groups of settings that do not overlap, as an arm's and a model's.
     """
-    params = OmegaConf.load(conf() / "sweep" / f"{sweep}.yaml").hydra.sweeper.params
-    parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
-    (jobs,) = BasicSweeper.split_arguments(parsed, None)
-    seed = list(params).index("seed")
-    near = [job for job in jobs if job[seed] == jobs[0][seed] and sum(map(str.__ne__, job, jobs[0])) <= 1]
     choices, settings = [], []
     with initialize_config_dir(str(conf()), version_base="1.3"):
+        params = compose("config", [f"sweep={sweep}"], return_hydra_config=True).hydra.sweeper.params
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        parsed = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
+        (jobs,) = BasicSweeper.split_arguments(parsed, None)
+        seed = list(params).index("seed")
+        near = [job for job in jobs if job[seed] == jobs[0][seed] and sum(map(str.__ne__, job, jobs[0])) <= 1]
         for job in near:
             cfg = compose("config", [f"sweep={sweep}", *job], return_hydra_config=True)
             with open_dict(cfg):
@@ -140,9 +145,41 @@ def test_the_sweeps_of_schedulers_leave_out_none():
     assert {run["scheduler@block_scheduler"] for run in swept("blocks").choices} == for_blocks - replays
 
 
+def test_an_arm_wins_over_its_sweep():
+    assert composed("sweep=block_demo").scheduler.initial == 16
+    assert composed("sweep=block_demo", "arm=zaremba_small").scheduler.initial == 20
+
+
 def test_one_scheduler_group_fills_both_slots():
     cfg = composed("scheduler=exponential", "scheduler@block_scheduler=linear", "block_scheduler.increment=3")
     assert cfg.scheduler._target_.endswith("Exponential")
     assert cfg.block_scheduler._target_.endswith("Linear")
     assert cfg.block_scheduler.increment == 3
     assert cfg.hydra.runtime.choices["scheduler@block_scheduler"] == "linear"
+
+
+OTHER_DEFAULTS = {  # yaml and Python differ on purpose
+    ("model", "gpt_mini"): {"dropout"},  # the library's default is none, as for every other model
+    ("model", "linear"): {"hidden"},  # sizes of one function
+    ("model", "lstm_650"): {"dropout", "init"},
+    ("model", "lstm_1500"): {"dropout", "init"},
+    ("model", "mobilenet_v3_small_cpu"): {"batch_norm_momentum"},  # for short runs
+    ("scheduler", "deba"): {"weights"},  # the names of the weights, each left open
+}
+
+
+def test_a_setting_has_the_same_default_in_yaml_and_in_python():
+    different = {}
+    for file in sorted(conf().glob("*/[!_]*.yaml")):
+        settings = OmegaConf.to_container(OmegaConf.load(str(file)))
+        if not settings.get("_target_", "").startswith("adaptive_bench."):  # torch's own are not ours to set
+            continue
+        parameters = inspect.signature(get_object(settings["_target_"])).parameters
+        for name, value in settings.items():
+            default = parameters[name].default if name in parameters else inspect.Parameter.empty
+            is_taken_from_elsewhere = isinstance(value, str) and (value.startswith("${") or value == "???")
+            if default is inspect.Parameter.empty or is_taken_from_elsewhere:
+                continue
+            if json.loads(json.dumps(default)) != value:  # a tuple is a list in a yaml
+                different.setdefault((file.parent.name, file.stem), set()).add(name)
+    assert different == OTHER_DEFAULTS

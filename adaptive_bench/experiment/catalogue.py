@@ -21,7 +21,7 @@ def show(conf: Path) -> None:
     for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
         columns = ("needs", "blocks", "source") if folder.name == "scheduler" else ()
         table = Table("option", "what", *columns, "settings", title=folder.name, title_justify="left", expand=True)
-        for file in sorted(folder.glob("*.yaml")):
+        for file in sorted(folder.glob("[!_]*.yaml")):  # a file that begins with _ is what others share
             table.add_row(file.stem, *map(escape, describe(file)))
         console.print(table)
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import Progress, TaskID
@@ -53,11 +55,11 @@ class Sweep(Callback):
 
 def check(config: DictConfig) -> list[RunSpec]:
     """The specifications of all runs of a sweep. One run of each unfinished cell is built as a test. Raises ValueError."""
-    parser = OverridesParser.create()
+    loader = GlobalHydra.instance().config_loader()
+    parser = OverridesParser.create(config_loader=loader)
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
     refuse_swept_sweeps(overrides)
-    loader = GlobalHydra.instance().config_loader()
     jobs = itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None))
     configs = [loader.load_sweep_config(config, list(job)) for job in jobs]
     for cfg in configs:
@@ -72,6 +74,18 @@ def check(config: DictConfig) -> list[RunSpec]:
     check_writable(plans[0].results)
     check_form(plans[0].results)
     return plans
+
+
+def block_schedulers() -> str:
+    """The schedulers that can set the block size from their settings alone, as a list to sweep: `${block_schedulers:}`."""
+    names = GlobalHydra.instance().config_loader().get_group_options("scheduler")
+    found = {name: compose(f"scheduler/{name}").scheduler for name in names}
+    return ",".join(
+        name for name, cfg in found.items() if "trace" not in list(cfg) and not get_object(cfg._target_).not_for_blocks
+    )
+
+
+OmegaConf.register_new_resolver("block_schedulers", block_schedulers, replace=True)
 
 
 def refuse_swept_sweeps(overrides: list[Override]) -> None:

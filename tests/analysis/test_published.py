@@ -210,7 +210,7 @@ IMAGES = [claim for claim in CLAIMED if claim.metric == "accuracy"]
 SWEEPS = {f"zaremba_{size}": f"ptb_zaremba_{size}" for size in ("small", "medium")}
 SWEEPS |= {"block_16": "ptb_table1", "block_doubling": "ptb_table1"}
 SWEEPS |= {str(claim.settings["arm"]): "divebatch_cifar10" for claim in IMAGES}
-OTHER_SWEEPS = [file.stem for file in sorted((conf() / "sweep").glob("*.yaml")) if file.stem not in SWEEPS.values()]
+OTHER_SWEEPS = [file.stem for file in sorted((conf() / "sweep").glob("[!_]*.yaml")) if file.stem not in SWEEPS.values()]
 
 
 @cache
@@ -255,12 +255,12 @@ OTHER_SETTINGS = {  # by data set, by the beginning of an arm's name, by arm
     "study_small": (
         "epochs=100", "dataset.train_size=5000", "dataset.validation_size=1000", "dataset.test_size=2000", "dataset.crop=0",
         "dataset.flip=false", "dataset.mean=[0,0,0]", "dataset.std=[1,1,1]", "model=resnet8", "model.norm=group",
-        "model.stem=imagenet", "study.lr=0.2", "study.small=64", "optimizer.momentum=0", "optimizer.weight_decay=0",
+        "model.stem=imagenet", "study.lr=0.2", "scheduler.initial=64", "optimizer.momentum=0", "optimizer.weight_decay=0",
         "optimizer.nesterov=true", "max_grad_norm=1", "max_physical_batch=64", "momentum_half_life=1000", "precision=bf16",
         "order=curriculum", "lr_rule=linear", "lr_schedule=constant", "lr_schedule.warmup=5", "lr_schedule.final=0.1",
         "batch_size.minimum=8", "batch_size.maximum=1024", "batch_size.multiple_of=8", "scheduler=step",
     ),
-    "study_large_rescaled": ("study.large_lr=0.4", "study.large=1024"),
+    "study_large_rescaled": ("study.large_lr=0.4", "batch_size.maximum=1024"),
     "study_adabatch": ("scheduler.factor=4", "study.interval=10", "batch_size.growth_cap=1.5", "batch_size.cooldown=30"),
     "study_adabatch_rescaled": ("lr_rule=sqrt",),
     "study_divebatch": (
@@ -282,7 +282,9 @@ def test_a_run_with_another_setting_gets_none(claim: Claim) -> None:
 
 @pytest.mark.parametrize("sweep", [each for each in OTHER_SWEEPS if each.startswith(("compare", "deba", "divebatch", "ptb_cpu"))])
 def test_no_twin_and_no_other_study_gets_one(sweep: str) -> None:
-    arms = OmegaConf.load(conf() / "sweep" / f"{sweep}.yaml").hydra.sweeper.params.arm.replace(" ", "").split(",")
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        params = compose("config", [f"sweep={sweep}"], return_hydra_config=True).hydra.sweeper.params
+    arms = params.arm.replace(" ", "").split(",")
     claims = [claim for claim in CLAIMED if claim.settings["arm"] in arms]
     assert claims
     for claim in claims:  # with the claim's own model, where the sweep has another
