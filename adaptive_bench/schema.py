@@ -1,4 +1,4 @@
-"""The layout of a results folder, shared by what writes it (experiment) and what reads it (analysis)."""
+"""The layout of a results folder and the columns of its tables, for what writes them (experiment) and reads them (analysis)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,31 @@ from typing import Any
 IDENTITY_FORM = 2
 FORM_LINE = f"# identity form {IDENTITY_FORM}\n"  # the first line of a run's config.yaml
 
+# The columns of a record. A table needs those of READ; the others may be missing from a record of an older version.
+CHOICES = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule", "arm")  # the options that were chosen, by their names
+OUTCOME = ("status", "reason", "metric", "maximise", "best", "final", "samples", "steps")
+SPLITTING = ("physical_batch", "split_steps")  # most rows that went through the model at once; steps in which that was not all
+SPENT = ("seconds_train", "seconds_measure")
+OTHER_SECONDS = ("seconds_evaluate", "seconds_store", "seconds_warmup")
 TIMING = ("device", "threads", "jobs", "allocator")  # seconds can be compared where these are equal
+SOURCE = ("commit", "dirty")
+MADE_WITH = (*SOURCE, *TIMING, "ranks", "precision", "python", "torch", "adaptive_bench")
+READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
+RECORD = (
+    *("run", *READ, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
+    "skipped_steps",  # updates left out because a gradient overflowed in half precision
+    *("compiled_graphs", "estimator", "parameters", "weights", "started"),
+)
+
+# The columns of a trace: a row a step. The measured statistics and the schedulers' signals follow them.
+POSITION = ("step", "samples", "epoch", *SPENT, "seconds_evaluate")  # of the run, after the step
+SIZES = ("batch_size", "batch_size_wished", "physical_batch", "block_size", "batch_size_granted", "block_size_granted")
+TRACE = (
+    *(*POSITION, "lr", "loss", *SIZES),
+    "state_reset",  # whether the columns of a text were laid out anew, so that the step started without a carried state
+    "skipped",  # whether the weights stayed as they were because a gradient overflowed in half precision
+)
+EVALUATIONS = (*POSITION, "split", "value", "loss")
 
 PACKAGE = __name__.partition(".")[0]
 

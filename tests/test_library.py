@@ -1,15 +1,62 @@
 """The library half: schedulers, streams and estimators in anybody's own loop, without the suite around them."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
+
+import adaptive_bench
+
+PACKAGE = Path(adaptive_bench.__file__).parent
 
 
 def imported(module: str) -> set[str]:
     script = f"import sys, {module}; print(*sys.modules)"
     return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_package_itself_loads_nothing_heavy():
+    assert not {"torch", "pandas", "hydra", "omegaconf", "wandb", "numpy"} & imported("adaptive_bench")
+    assert "adaptive_bench.schedulers" not in imported("adaptive_bench")
+
+
+def test_the_rooms_of_the_public_api_are_attributes_of_the_package():
+    for room in adaptive_bench.__all__:
+        assert getattr(adaptive_bench, room) is sys.modules[f"adaptive_bench.{room}"]
+    with pytest.raises(AttributeError, match="no attribute 'scheduler'"):
+        _ = adaptive_bench.scheduler
+
+
+def test_type_checkers_know_the_classes_and_refuse_a_misspelt_name(tmp_path):
+    (tmp_path / "user.py").write_text(
+        "import adaptive_bench\n"
+        "from adaptive_bench.schedulers import DiveBatch\n"
+        "reveal_type(DiveBatch(initial=8, delta=0.5))\n"
+        "reveal_type(adaptive_bench.schedulers.CABS)\n"
+        "from adaptive_bench import scheduler\n"
+        "from adaptive_bench.schedulers import DivBatch\n"
+    )
+    # reading torch and the others takes mypy most of a minute, and these types need none of them
+    libraries = ",".join(f"{name}.*" for name in ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "sklearn"))
+    (tmp_path / "mypy.ini").write_text(
+        f"[mypy]\nstrict = true\nfollow_imports = silent\n[mypy-{libraries}]\nfollow_imports = skip\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "user.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(PACKAGE.parent)},
+    )
+    *lines, _ = done.stdout.splitlines()
+    expected = ["divebatch.DiveBatch", "cabs.CABS", 'has no attribute "scheduler"', 'has no attribute "DivBatch"']
+    assert len(lines) == len(expected), done.stdout
+    assert all(part in line for part, line in zip(expected, lines, strict=True))
+    assert (PACKAGE / "py.typed").exists()
 
 
 def test_schedulers_need_neither_torch_nor_the_suite():

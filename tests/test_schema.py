@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.record import Identity
-from adaptive_bench.schema import IDENTITY_FORM, stable_names
+from adaptive_bench.schema import EVALUATIONS, IDENTITY_FORM, RECORD, TRACE, stable_names
 from tests.conftest import SMALL
 
 
@@ -34,6 +35,15 @@ def test_no_two_options_of_a_group_share_the_last_part_of_their_path():
         path = OmegaConf.load(file).get("_target_", "")
         paths[file.parent.name, path.rpartition(".")[2]].add(path)
     assert not [found for found in paths.values() if len(found) > 1]
+
+
+def test_a_run_writes_the_columns_of_the_schema(trained):
+    folder = trained("scheduler.initial=16")
+    record, trace, evaluations = (pd.read_parquet(folder / f"{name}.parquet") for name in ("record", "trace", "evaluations"))
+    assert set(record) == set(RECORD)
+    assert len(RECORD) == len(set(RECORD))
+    assert tuple(trace)[: len(TRACE)] == TRACE
+    assert tuple(evaluations) == EVALUATIONS
 
 
 @pytest.mark.parametrize("first_line", ["seed: 0\n", f"# identity form {IDENTITY_FORM - 1}\n"])

@@ -9,19 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from adaptive_bench.schema import check_form
+from adaptive_bench.schema import EVALUATIONS, READ, TRACE, check_form
 
 from . import labels
-
-# fmt: off
-RECORD = (
-    "cell", "arm", "dataset", "model", "scheduler", "block_scheduler", "lr_rule", "seed", "status", "reason", "metric",
-    "maximise", "best", "final", "samples", "steps", "seconds_train", "seconds_measure", "commit", "dirty", "device", "threads",
-    "jobs", "allocator", "settings",
-)
-# fmt: on
-EVALUATIONS = ("step", "samples", "seconds_train", "seconds_measure", "split", "value")
-TRACE = ("step", "samples", "batch_size", "block_size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +70,7 @@ def read(results: str | Path) -> Runs:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    frame = _parquet(path, columns=RECORD)
+    frame = _parquet(path, columns=READ)
     if len(frame) != 1:
         raise ValueError(f"{path} has {len(frame)} rows; a record has one. Delete the folder and let the run start again")
     row = {str(key): value for key, value in frame.to_dict("records")[0].items()}

@@ -11,14 +11,14 @@ import jinja2
 import pandas as pd
 
 from adaptive_bench.files import replacing
+from adaptive_bench.schema import MADE_WITH
 
 from .columns import text_frame
 from .notes import notes
-from .read import RECORD, Runs
+from .read import Runs
 from .tables import Table, table
+from .timing import values
 
-PROVENANCE = ("commit", "dirty", "device", "threads", "jobs", "allocator")
-DERIVED = {"run", "seconds", "workload", "title", "label", "parameters", "weights", "started", "estimator", "timed_under"}
 RUN_COLUMNS = {
     "run": "run",
     "label": "arm",
@@ -98,9 +98,8 @@ def _cell(value: Any) -> str:
 
 
 def _provenance(records: pd.DataFrame) -> dict[str, str]:
-    """What the runs were made with; columns that the records have beyond the known ones are versions."""
-    versions = [str(name) for name in records.columns if name not in {*RECORD, *DERIVED} and not name.startswith("seconds_")]
-    return {name: ", ".join(sorted(records[name].astype(str).unique())) for name in (*PROVENANCE, *versions)}
+    """What the runs were made with: every value of each column that describes code, machine or versions."""
+    return {name: ", ".join(values(records, name)) for name in MADE_WITH if name in records}
 
 
 @contextmanager

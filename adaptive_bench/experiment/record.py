@@ -14,17 +14,9 @@ import pandas as pd
 
 from adaptive_bench.files import replacing
 from adaptive_bench.loggers.base import Row
-from adaptive_bench.schema import stable_names
+from adaptive_bench.schema import TRACE, stable_names
 
 OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root")  # cannot change the outcome
-
-# the columns of a trace, before those of the statistics; a run that diverges at once has no row to take them from
-TRACE = (
-    *("step", "samples", "epoch", "seconds_train", "seconds_measure", "seconds_evaluate", "lr", "loss"),
-    *("batch_size", "batch_size_wished", "physical_batch", "block_size", "batch_size_granted", "block_size_granted"),
-    "state_reset",  # whether columns of a text were laid anew, so that no state came into the step
-    "skipped",  # whether the weights stayed as they were because a gradient overflowed in half precision
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +114,8 @@ class RunFolder:
             self._write_state("running", "", samples=samples, budget=budget)
 
     def finish(self, *, steps: Sequence[Row], evaluations: Sequence[Row], record: Row) -> None:
-        write_parquet(self.path / "trace.parquet", steps)
+        """Write the tables of a run that is done or diverged. A run that diverges at once has an empty trace."""
+        write_parquet(self.path / "trace.parquet", steps, columns=TRACE)
         write_parquet(self.path / "evaluations.parquet", evaluations)
         write_parquet(self._record, [record])  # last: its presence means finished
         self.checkpoint.unlink(missing_ok=True)
@@ -164,6 +157,7 @@ class RunFolder:
             part.write_text(json.dumps({"status": status, "reason": reason, **more}))
 
 
-def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+def write_parquet(path: Path, rows: Sequence[Row], *, columns: Sequence[str] = ()) -> None:
+    """Write the rows, or an empty table with these columns if there are none."""
     with replacing(path) as part:
-        pd.DataFrame(list(rows), columns=None if rows else list(TRACE)).to_parquet(part, index=False)
+        pd.DataFrame(list(rows), columns=None if rows else list(columns)).to_parquet(part, index=False)

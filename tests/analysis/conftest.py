@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from adaptive_bench.schema import TRACE
+
 Curve: TypeAlias = Sequence[tuple[float, float]]  # (samples, value)
 
 LINE: Curve = ((0, 10.0), (1000, 90.0))
@@ -102,7 +104,8 @@ def _evaluations(curve: Curve, *, size: int, measure: float) -> pd.DataFrame:
 
 def _trace(end: float, *, size: int) -> pd.DataFrame:
     samples = np.arange(size, end + size, size)
-    return pd.DataFrame({"step": range(1, len(samples) + 1), "samples": samples, "batch_size": size, "block_size": 1})
+    trace = pd.DataFrame({"step": range(1, len(samples) + 1), "samples": samples, "batch_size": size, "block_size": 1})
+    return trace.reindex(columns=list(TRACE))
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,19 @@ def test_it_shows_every_arm_and_run(page: str) -> None:
     assert "Every run (8)" in page
 
 
+def test_it_says_what_the_runs_were_made_with_and_nothing_else(page: str) -> None:
+    table = page.split("What the runs were made with")[1].split("</details>")[0]
+    assert re.findall('<th scope="row">(.*?)</th>', table) == [
+        "commit",
+        "dirty",
+        "device",
+        "threads",
+        "jobs",
+        "allocator",
+        "torch",
+    ]
+
+
 def test_labels_are_escaped(page: str) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;alert(" in page
