@@ -15,33 +15,33 @@ from adaptive_bench.sizes import BatchShape, Position, SizeRange
 from adaptive_bench.stats import Observation, Stat
 
 if TYPE_CHECKING:
-    from adaptive_bench.schedulers.adabatch import AdaBatch as AdaBatch
     from adaptive_bench.schedulers.adadamp import AdaDamp as AdaDamp
     from adaptive_bench.schedulers.cabs import CABS as CABS
     from adaptive_bench.schedulers.confidence import Confidence as Confidence
+    from adaptive_bench.schedulers.controls import Jump as Jump
+    from adaptive_bench.schedulers.controls import MeanMatched as MeanMatched
+    from adaptive_bench.schedulers.controls import Replay as Replay
+    from adaptive_bench.schedulers.controls import Reversed as Reversed
+    from adaptive_bench.schedulers.controls import Shuffled as Shuffled
     from adaptive_bench.schedulers.critical_warmup import CriticalWarmup as CriticalWarmup
     from adaptive_bench.schedulers.cyclical import Cyclical as Cyclical
     from adaptive_bench.schedulers.deba import Deba as Deba
     from adaptive_bench.schedulers.deba_flags import DebaFlags as DebaFlags
     from adaptive_bench.schedulers.divebatch import DiveBatch as DiveBatch
     from adaptive_bench.schedulers.divebatch_oracle import DiveBatchOracle as DiveBatchOracle
+    from adaptive_bench.schedulers.exponential import AdaBatch as AdaBatch
     from adaptive_bench.schedulers.exponential import Exponential as Exponential
     from adaptive_bench.schedulers.fixed import Fixed as Fixed
     from adaptive_bench.schedulers.gns import GradientNoiseScale as GradientNoiseScale
     from adaptive_bench.schedulers.goodput import Goodput as Goodput
     from adaptive_bench.schedulers.inner_product_test import InnerProductTest as InnerProductTest
-    from adaptive_bench.schedulers.jump import Jump as Jump
     from adaptive_bench.schedulers.linear import Linear as Linear
     from adaptive_bench.schedulers.loss import LossBased as LossBased
-    from adaptive_bench.schedulers.mean_matched import MeanMatched as MeanMatched
     from adaptive_bench.schedulers.norm_test import NormTest as NormTest
     from adaptive_bench.schedulers.plateau import Plateau as Plateau
     from adaptive_bench.schedulers.random_bptt import RandomBptt as RandomBptt
-    from adaptive_bench.schedulers.replay import Replay as Replay
-    from adaptive_bench.schedulers.reversed import Reversed as Reversed
-    from adaptive_bench.schedulers.seesaw import Seesaw as Seesaw
-    from adaptive_bench.schedulers.shuffled import Shuffled as Shuffled
     from adaptive_bench.schedulers.simigrad import SimiGrad as SimiGrad
+    from adaptive_bench.schedulers.smith import Seesaw as Seesaw
     from adaptive_bench.schedulers.smith import Smith as Smith
     from adaptive_bench.schedulers.step import Step as Step
 
