@@ -1,6 +1,6 @@
-"""Rules for the batch size and the block size. Each works in anybody's own loop: ask `propose`, tell `observe`.
+"""Schedulers of the batch size and the block size, for any training loop: `propose` before a step, `observe` after it.
 
-A file in this folder is all it takes: `from adaptive_bench.schedulers import DiveBatch` finds what divebatch.py holds.
+A new scheduler is a file in this folder: `from adaptive_bench.schedulers import DiveBatch` finds the class in divebatch.py.
 """
 
 import importlib
