@@ -1,4 +1,4 @@
-"""What stands in the files that settings name: a run is what is in them, wherever they lie."""
+"""Digests of the files that settings name: a run is identified by their content, not by their place."""
 
 import hashlib
 import zipfile
@@ -13,10 +13,10 @@ SLOTS = ("scheduler", "block_scheduler")
 
 
 def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with a digest of the content for each path to a trace or a calibration, and one of the data set's files.
+    """The settings with digests of content: for each path to a trace or a calibration, and for the files of the data set.
 
-    Of a trace, its sizes and samples count, of a calibration what it says of the architecture: making either anew writes
-    other seconds, and the runs that use it are the same runs. Raises ValueError for files that cannot be used.
+    Only the sizes and samples of a trace count, and only what a calibration says of the architecture: a repeated run takes other
+    seconds and is still the same run. Raises ValueError for files that cannot be used.
     """
     told = dict(settings)
     if "root" in settings["dataset"]:
@@ -31,7 +31,7 @@ def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> str:
-    """A digest of the files that a data set is read from; "" where there are none, which the data set will say itself."""
+    """A digest of the files that a data set is read from; "" if there are none, which the data set itself reports later."""
     digest = hashlib.sha256()
     files = sorted(path for path in folder.glob("*") if path.suffix in (".npz", ".txt", ".tokens"))
     for path in files:
@@ -43,15 +43,15 @@ def _files(folder: Path) -> str:
 def _fingerprint(path: Path) -> bytes:
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
-    with zipfile.ZipFile(path) as archive:  # an archive holds checksums of what is in it: nobody has to read a gigabyte
+    with zipfile.ZipFile(path) as archive:  # an archive holds checksums of its members, so nothing has to be read
         return repr([(member.filename, member.file_size, member.CRC) for member in archive.infolist()]).encode()
 
 
 def _told(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     told = dict(scheduler)
     if "trace" in scheduler:
-        results = told.pop("results")  # where a digest is looked up says nothing of what is found
-        if scheduler["trace"] is not None:  # null: a schedule stands for it, or the scheduler will say what is missing
+        results = told.pop("results")  # the folder in which a digest is looked up is no part of the identity
+        if scheduler["trace"] is not None:  # null: there is a schedule instead, or the scheduler reports what is missing
             told["trace"] = read_trajectory(scheduler["trace"], results=results, column=scheduler["column"]).digest()
     if isinstance(followed := scheduler.get("schedule"), Mapping):
         if followed.get("trace") is not None:

@@ -1,1 +1,1 @@
-"""The learning rate: rules for when the size changes, schedules for as the budget is spent."""
+"""The learning rate: rules follow the size, schedules follow the spent budget."""

@@ -1,4 +1,4 @@
-"""What the learning rate does when the size changes: its factor as a function of ratio = size / first size."""
+"""Rules that change the learning rate with the size: a factor as a function of ratio = size / first size."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from adaptive_bench.validation import whole_number
 
 @dataclass(kw_only=True)
 class LrRule(Stateful, ABC):
-    """A factor on the learning rate. The schedule, a function of samples, is another factor; the two do not know each other."""
+    """A factor on the learning rate that follows the size. It is independent of the schedule, which is another factor."""
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -23,7 +23,7 @@ class LrRule(Stateful, ABC):
         return frozenset()
 
     def measures(self, position: Position, samples: int) -> bool:
-        """Whether the step of so many samples that starts at `position` is to be measured, if there are needs at all."""
+        """Whether `needs` are to be measured on the step that starts at `position` and has `samples` samples."""
         return True
 
     def observe(self, seen: Observation) -> None:
@@ -36,7 +36,7 @@ class LrRule(Stateful, ABC):
 
 @final
 class Unchanged(LrRule):
-    """1: the learning rate does not know of the size."""
+    """1: the learning rate does not depend on the size."""
 
     def factor(self, ratio: float) -> float:
         return 1.0
@@ -85,7 +85,7 @@ class AdaScale(LrRule):
 
     Both are in samples, as the ratio is; of a text, where B_simple comes in rows, a row is as many samples as the block.
 
-    r is 1 where there is no noise and the ratio where there is nothing else. The moments behind B_simple are averaged with a
+    r is 1 without noise, and the ratio where noise is all there is. The moments of B_simple are averaged with a
     half-life in samples (None: an epoch). The paper also lets its schedule advance by r a step; here schedules are functions
     of samples for every rule, which is the budget that the arms of a table share.
     """

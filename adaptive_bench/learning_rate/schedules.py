@@ -1,7 +1,7 @@
-"""What the learning rate does as the budget is spent: its factor as a function of the position in samples.
+"""Schedules of the learning rate: a factor as a function of the position in samples.
 
-Each is called once when a run is assembled, and raises ValueError there for a budget that it does not fit. All but `Plateau`
-are functions of the position alone, the same for every scheduler.
+Each is called once when a run is built, and raises ValueError then if it does not fit the budget. All but `Plateau` depend
+on the position alone, so they are the same for every scheduler.
 """
 
 import math
@@ -32,14 +32,14 @@ class LrSchedule(Stateful, ABC):
 
 @final
 class Constant(LrSchedule):
-    """1: the learning rate stays what it is."""
+    """1: the learning rate stays constant."""
 
     def __call__(self, position: Position) -> float:
         return 1.0
 
 
 def warming(position: Position, *, warmup: float, start: float) -> float | None:
-    """start + (1 - start) * epoch / warmup in the first `warmup` epochs, None behind them. Raises ValueError past the budget."""
+    """start + (1 - start) * epoch / warmup in the first `warmup` epochs, None after them. Raises ValueError past the budget."""
     if not 0 <= warmup < position.epochs:
         raise ValueError(f"warmup={warmup}: from 0 up to less than the budget of {position.epochs:g} epochs is expected")
     return start + (1 - start) * position.epoch / warmup if position.epoch < warmup else None
@@ -48,7 +48,7 @@ def warming(position: Position, *, warmup: float, start: float) -> float | None:
 @final
 @dataclass(kw_only=True)
 class Cosine(LrSchedule):
-    """final + (1 - final) * (1 + cos(pi * t)) / 2, t the spent share of the budget behind the warm-up
+    """final + (1 - final) * (1 + cos(pi * t)) / 2, t the spent share of the budget after the warm-up
     (Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts).
 
     Over the first `warmup` epochs the factor rises linearly from `start` to 1.
@@ -69,9 +69,9 @@ class Cosine(LrSchedule):
 @final
 @dataclass(kw_only=True)
 class MultiStep(LrSchedule):
-    """gamma^k behind the k-th milestone. Milestones are in epochs, ascending.
+    """gamma^k after the k-th milestone. Milestones are in epochs, ascending.
 
-    Over the first `warmup` epochs the factor rises linearly from `start` to 1, whatever the milestones say.
+    Over the first `warmup` epochs the factor rises linearly from `start` to 1, whatever the milestones are.
     """
 
     milestones: Sequence[float]
@@ -140,10 +140,11 @@ class Zaremba(LrSchedule):
 @dataclass(kw_only=True)
 class Plateau(LrSchedule):
     """factor^k after k plateaus: a plateau is more than `patience` evaluations in a row whose loss on the validation split did
-    not fall, `cooldown` evaluations behind the last one not counted. Never below `minimum`.
+    not fall, `cooldown` evaluations after the last one not counted. Never below `minimum`.
 
     torch's ReduceLROnPlateau with its rules (see `Patience`), without its `eps`, and with its defaults but for a patience of 2:
-    here an evaluation is mostly an epoch. What a run sees decides, so runs whose sizes differ have learning rates that differ.
+    here an evaluation is mostly an epoch. It follows the run's own validation loss, so runs with different sizes
+    have different learning rates.
     """
 
     factor: float = 0.1

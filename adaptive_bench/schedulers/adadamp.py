@@ -18,7 +18,7 @@ class AdaDamp(SizeScheduler):
     (None: an epoch); the average is ours, the method being stated for the loss over all data, which its authors approximate as
     well. F* is `optimum`, the lowest loss there is: 0 for cross-entropy of a model that can fit the training set, more where
     labels are smoothed or the data are noisy, as in text. F <= F* asks for the maximum. Where the loss rises, the size falls.
-    The formula's ceiling is left to the range of sizes, which rounds to the nearest.
+    The formula's ceiling is left out: the range of sizes rounds to the nearest.
 
     The defaults cooldown = 1 epoch and growth_cap = 2 are ours: the loss of a step is a noisy thing to divide by. The learning
     rate stays (`lr_rule=none`).

@@ -1,4 +1,4 @@
-"""Averages over measured steps, and the gradient noise scale as a ratio of two of them."""
+"""Averages over measured steps, and the gradient noise scale as the ratio of two averages."""
 
 import math
 from dataclasses import dataclass, field
@@ -64,7 +64,8 @@ class Average(Stateful):
 class NoiseScale(Stateful):
     """B_simple = tr(Sigma) / |G|^2 (McCandlish et al. 2018, arXiv 1812.06162, eq. 2.9) as a ratio of averages.
 
-    Both moments are averaged first and divided then: a ratio of single estimates is biased, and one |G|^2 is often negative.
+    Both moments are averaged before they are divided: the ratio of single estimates is biased, and a single estimate of |G|^2 is
+    often negative.
     """
 
     half_life: float | None = None  # as in `Average`

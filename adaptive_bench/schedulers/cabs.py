@@ -21,7 +21,8 @@ class CABS(SizeScheduler):
     Caveats. The method is for plain SGD: with momentum the learning rate understates the length of a step. It takes the place of
     a decaying schedule (`lr_schedule=constant`): a decaying rate shrinks the batch. F is compared with 0: weight decay in the
     loss, label smoothing and noisy data keep F up and so the batch small. A single sample shows no variance:
-    a range from 2 up (the authors' is 16 to 2,048) keeps the rule going. F <= 0 asks for the maximum; a wish below 1 is 1.
+    a minimum of 2 or more keeps the rule working (the authors' range is 16 to 2,048). F <= 0 asks for the maximum; a result
+    below 1 is raised to 1.
 
     Source: Balles, Romero, Hennig 2017, arXiv 1612.05086.
     """

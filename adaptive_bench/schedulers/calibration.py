@@ -1,4 +1,4 @@
-"""What `adaptive-bench calibrate` learned of an architecture, as both DEBA controllers read it."""
+"""Reading the file that `adaptive-bench calibrate` writes for an architecture; both DEBA controllers use it."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ class Calibration:
     thresholds: Mapping[str, float]  # of the tests of deba_flags
 
     def digest(self) -> str:
-        """Of what can change a run, so not of what the calibration cost."""
+        """A digest of everything that can change a run; the cost of the calibration is no part of it."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 

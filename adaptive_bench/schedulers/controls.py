@@ -1,4 +1,4 @@
-"""The controls: what is left of a method's gain when its feedback, its order, its direction or its path is taken away."""
+"""The controls: how much of a method's gain remains without its feedback, its order, its direction or its path."""
 
 import random
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from adaptive_bench.validation import one_of, whole_number
 
 @dataclass(kw_only=True)
 class Replay(SizeScheduler):
-    """B = the size that a recorded run had at the same share of its budget: its trajectory, blind.
+    """B = the size that a recorded run had at the same share of its budget: its trajectory, without its feedback.
 
-    On another seed, what the original gains over its replay is what its feedback is worth. At equal budgets and
-    unchanged limits the sizes are the recorded ones, step by step: those that were granted, whatever the end of a text or of
-    the budget left of them. `trace` is the run's digest in the folder `results`, its folder or its trace.parquet;
+    On another seed, the gain of the original over its replay is the value of its feedback. At equal budgets and unchanged limits
+    the sizes are the recorded ones, step by step. They are the granted sizes, even where the end of a text or of the budget cut
+    a step. `trace` is the run's digest in the folder `results`, its folder or its trace.parquet;
     the run must be finished. A run that diverged is replayed up to there, stretched over the whole budget. `initial`
     has no effect.
 
@@ -39,8 +39,8 @@ class Replay(SizeScheduler):
 class Shuffled(Control):
     """B = the sizes of a run in an order drawn with `seed`: a recorded run's steps, or a schedule's hundredths of the budget.
 
-    Every one is served once, so sizes, updates and samples are the same and only when they come differs. A
-    last step that the budget cut stays last. Both slots of a run draw the same order from the same trace and seed.
+    Each size is served once, so sizes, updates and samples are the same and only their order differs. A last step that the
+    budget cut stays last. Both schedulers of a run draw the same order from the same trace and seed.
     `trace` as in `Replay`; a slot that also changes (the other column) blurs where the steps start. `schedule` as in
     `Reversed`. `initial` has no effect.
 

@@ -1,4 +1,4 @@
-"""Strategy 3 of the lab sheet."""
+"""Growth in cycles."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from adaptive_bench.validation import positive
 
 @dataclass(kw_only=True)
 class Cyclical(SizeScheduler):
-    """Growth that starts anew every `cycle` intervals.
+    """Growth that restarts every `cycle` intervals.
 
-    With j = i mod cycle, i the intervals so far: B_i = initial + increment * j (`growth=linear`) or initial * factor^j
-    (`growth=exponential`). `interval` is in epochs. The learning rate does not restart with the size; a schedule that
-    does is a choice of its own.
+    With j = i mod cycle, i the number of completed intervals: B_i = initial + increment * j (`growth=linear`) or
+    initial * factor^j (`growth=exponential`). `interval` is in epochs. The learning rate does not restart with the size; that
+    takes a schedule that restarts.
 
     Source: lab sheet, strategy 3.
     """

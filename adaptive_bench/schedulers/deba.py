@@ -1,4 +1,4 @@
-"""DEBA as its popular account has it: one stability score drives the batch size."""
+"""DEBA as a popular account describes it: one stability score drives the batch size."""
 
 import math
 from abc import abstractmethod
@@ -73,7 +73,7 @@ class Deba(EpochController):
 
     so a share, and the score, is 0.5 where every signal stands at its reference level. A `calibration` of the
     architecture (`adaptive-bench calibrate`) gives levels and weights; without it ref_m is the median of the window, the
-    current value excluded, and the weights are equal. `weights` goes before the calibration's. An epoch without all
+    current value excluded, and the weights are equal. `weights` overrides the calibration's. An epoch without all
     three signals is a hold. `cooldown` epochs lie between two changes; the method's bounds, 16 to 2048, are
     `batch_size.minimum` and `batch_size.maximum`.
 

@@ -38,7 +38,7 @@ class DiveBatch(FeedbackScheduler):
     variant: str = "accumulated"
     half_life: float | None = None  # samples; None: an epoch
     max_relative_error: float | None = None
-    diversity: float = field(default=math.nan, init=False)  # behind the last resize
+    diversity: float = field(default=math.nan, init=False)  # at the last resize
     rows: int = field(default=0, init=False)  # of this epoch so far
     samples: int = field(default=0, init=False)  # of this epoch so far
     sum_of_sq_norms: float = field(default=0.0, init=False)  # sum_i |g_i|^2 over this epoch so far

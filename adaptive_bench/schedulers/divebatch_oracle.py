@@ -25,7 +25,7 @@ class DiveBatchOracle(FeedbackScheduler):
     delta: float = 0.1
     interval: int | None = None  # epochs between resizes; None: a tenth of the budget
     monotone: bool = True
-    bound: float = field(default=math.nan, init=False)  # n * diversity, behind the last resize
+    bound: float = field(default=math.nan, init=False)  # n * diversity, at the last resize
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""What both DEBA controllers look at: three signals, once an epoch, in a sliding window."""
+"""The three signals that both DEBA controllers read once an epoch, in a sliding window."""
 
 import math
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ TINY = 1e-30  # keeps 0/0 away: a variance is |g|^2 / d, so 1e-8 would not be sm
 
 @dataclass(kw_only=True)
 class EpochSignals(Stateful):
-    """Behind each epoch t, g_t the gradient with its d components and L_t the epoch's mean training loss:
+    """After each epoch t, g_t the gradient with its d components and L_t the epoch's mean training loss:
 
     variance = |g_t|^2 / d - (mean component)^2, norm_variation = ||g_t| - |g_(t-1)|| / (|g_(t-1)| + 1e-8),
     loss_variation = |L_t - L_(t-1)| / (|L_(t-1)| + 1e-8).
 
-    Which gradient is not said by the sources: `last_batch` takes that of the epoch's last whole step, before clipping and
+    The sources do not say which gradient they mean: `last_batch` takes that of the epoch's last whole step, before clipping and
     without weight decay (the very last step of a text's epoch is a rest of a few tokens); `epoch_mean` the mean of all
     g_i of the epoch, at the weights as they move, for which every step must be measured. A step that crosses the border
     counts in the epoch it began in. Values that are no finite numbers are left out.
@@ -54,7 +54,7 @@ class EpochSignals(Stateful):
         return position.samples % position.epoch_samples + 2 * samples > position.epoch_samples
 
     def observe(self, seen: Observation) -> None:
-        """Take in a step; behind the last one of an epoch there are new signals."""
+        """Add a step; after the last step of an epoch there are new signals."""
         self.samples += seen.shape.samples
         self.rows += seen.shape.batch
         self.loss += seen.loss * seen.shape.samples

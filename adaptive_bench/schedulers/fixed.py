@@ -1,4 +1,4 @@
-"""No schedule: the baseline."""
+"""A fixed size: the baseline."""
 
 from dataclasses import dataclass
 

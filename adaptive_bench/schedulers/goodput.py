@@ -20,7 +20,7 @@ class Goodput(FeedbackScheduler):
     taken, if it promises more than `hysteresis` times the present size's goodput. The source fits network terms as well, for many
     devices, and sets the learning rate by AdaScale: `lr_rule=adascale`.
 
-    The sizes depend on a clock: two runs of one seed can differ, and a busy machine teaches the rule something else.
+    The sizes depend on a clock: two runs of one seed can differ, and a busy machine changes the step times that the rule learns.
 
     Source: Qiao et al. 2021, OSDI, Pollux, arXiv 2008.12260.
     """

@@ -18,7 +18,7 @@ class IntervalMean(Stateful):
     samples: int = field(default=0, init=False)
 
     def add(self, value: float, seen: Observation) -> None:
-        """Take in what the step `seen` gave."""
+        """Add the value of the step `seen`."""
         if math.isfinite(value):
             self.total += value * seen.shape.samples
             self.samples += seen.shape.samples

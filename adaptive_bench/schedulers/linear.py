@@ -1,4 +1,4 @@
-"""Strategy 1 of the lab sheet."""
+"""Growth by an increment at fixed intervals."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Linear(SizeScheduler):
     """B_i = initial + increment * i after i intervals.
 
     `interval` is in epochs, None a fifth of the budget. A negative increment shrinks the size; where it would fall to 0 or below,
-    the wish is 1.
+    it is 1.
 
     Source: lab sheet, strategy 1.
     """

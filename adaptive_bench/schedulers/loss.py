@@ -1,4 +1,4 @@
-"""Strategy 4 of the lab sheet."""
+"""The batch size follows the training loss."""
 
 import math
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class LossBased(FeedbackScheduler):
     - difference:     delta = (L_t - L_{t-1}) / |L_{t-1}|
     - moving_average: delta = (m_t - m_{t-1}) / |m_{t-1}|, m_t = alpha L_t + (1 - alpha) m_{t-1}, m_1 = L_1
     - variance:       delta = sqrt((1/K) sum_k (L_k - mean)^2) / |mean| - fluctuation over the last K = `window` intervals. The
-      sheet prints the sum alone, which grows with K: it is divided by K here. The sheet gives no level that parts fluctuating
-      from steady; `fluctuation` is ours. A loss in steep descent spreads as well, and so shrinks the size.
+      sheet prints the sum alone, which grows with K: it is divided by K here. The sheet gives no threshold between steady and
+      fluctuating; `fluctuation` is ours. A loss in steep descent spreads as well, and so shrinks the size.
 
     |delta| <= dead_zone holds the size. Otherwise f = 1 - rate * delta (`change=linear`) or exp(-rate * delta)
     (`change=exponential`), within [shrink, grow]. The sheet leaves all these numbers open: with rate = 5 a loss that falls by 5 %
@@ -95,7 +95,7 @@ class LossBased(FeedbackScheduler):
         return min(max(change, self.shrink), self.grow)
 
     def signals(self) -> dict[str, float]:
-        """delta, and the loss behind it: of the last interval or, for moving_average, smoothed."""
+        """delta, and the loss that it compares: of the last interval or, for moving_average, smoothed."""
         return {
             "delta": math.nan if self.delta is None else self.delta,
             "interval_loss": self.compared[-1] if self.compared else math.nan,

@@ -1,4 +1,4 @@
-"""When a run has stopped to improve: what rules that wait for a plateau have in common."""
+"""Patience: notices that a metric has stopped improving, for the rules that wait for a plateau."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ class Patience(Stateful):
     """More than `patience` evaluations in a row without an improvement, as torch's ReduceLROnPlateau counts them.
 
     v, of which more is better, improves on the best so far where v > best + threshold * |best| (`threshold_mode=relative`) or
-    v > best + threshold (`absolute`). The first finite one is an improvement, one that is not finite never is. A stall starts the
-    count anew, the best stays.
+    v > best + threshold (`absolute`). The first finite value is an improvement; a value that is not finite never is. A stall
+    restarts the count and keeps the best value.
     """
 
     patience: int
@@ -29,7 +29,7 @@ class Patience(Stateful):
         one_of("threshold_mode", self.threshold_mode, ("relative", "absolute"))
 
     def at(self, value: float, *, counts: bool = True) -> bool:
-        """Take note of an evaluation; whether it completes a stall. One that does not count can still be an improvement."""
+        """Count an evaluation; returns whether it completes a stall. One with `counts=False` can still be an improvement."""
         if self._improves(value):
             self.best, self.count = value, 0
         elif counts:

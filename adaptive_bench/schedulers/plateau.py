@@ -1,4 +1,4 @@
-"""Growth where validation stalls: the batch-size counterpart of the oldest rule for the learning rate."""
+"""Growth when the validation metric stops improving: ReduceLROnPlateau for the batch size."""
 
 import math
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Plateau(FeedbackScheduler):
 
     def observe(self, seen: Observation) -> None:
         if seen.evaluation is not None and self.stall.at(seen.evaluation):
-            # never less than it asked for already: a growth that met a cooldown still stands
+            # never below the last proposal, which a cooldown may have delayed
             self.size = max(self.size, seen.granted * self.factor)
 
     def signals(self) -> dict[str, float]:

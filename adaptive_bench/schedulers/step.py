@@ -1,4 +1,4 @@
-"""A list of sizes: the control that any adaptive method must beat."""
+"""A list of sizes with the epochs at which they start."""
 
 from bisect import bisect_right
 from collections.abc import Sequence

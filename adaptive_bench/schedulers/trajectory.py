@@ -1,4 +1,4 @@
-"""The sizes of a run as the controls use them: what was done, or what the clock says, without what was seen."""
+"""Trajectories: the sizes of a recorded run or of a rule of the clock, which the controls replay and alter."""
 
 import hashlib
 import sys
@@ -102,7 +102,7 @@ class Control(SizeScheduler):
 
     @abstractmethod
     def altered(self, path: Trajectory) -> Trajectory:
-        """What becomes of the trajectory."""
+        """The altered trajectory."""
 
     def propose(self, position: Position) -> float:
         run = position.budget, position.epoch_samples
@@ -113,7 +113,7 @@ class Control(SizeScheduler):
 
 
 def planned_trajectory(schedule: SizeScheduler, position: Position) -> Trajectory:
-    """What a rule of the clock wishes for over a run of this budget, at the starts of its shares."""
+    """The sizes that a rule of the clock proposes over a run of this budget, at the starts of its shares."""
     budget, epoch = position.budget, position.epoch_samples
     # the first sample of each share: one rounded down would still be in the share before
     starts = [-(-share * budget // SHARES) for share in range(SHARES)]
