@@ -113,7 +113,7 @@ def ours(chosen: argparse.Namespace, results: str) -> Step:
     planned = plan(cfg, cfg.hydra)
     planned.folder.path.mkdir(parents=True)  # for the run's heartbeat, a part of the step
     trainer = build(cfg, planned)
-    assert trainer.batch.peek(trainer.position) == chosen.batch
+    assert trainer.batch_size.peek(trainer.position) == chosen.batch
     return trainer.step
 
 

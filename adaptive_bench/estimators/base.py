@@ -108,7 +108,7 @@ class GradientEstimator(ABC):
                 break
             except torch.OutOfMemoryError as error:
                 chunks.halve(work.physical_batch, error)
-            before.restore()  # behind the clause, whose error holds on to the activations
+            before.restore()  # outside `except`: the exception keeps the activations alive
         chunks.fitted(batch, measured=bool(needs))
         loss, *rows = ranks.all_reduce(done.loss, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
         physical_batch = int(max(rows))
@@ -131,8 +131,9 @@ class GradientEstimator(ABC):
 
     @abstractmethod
     def _measure(self, work: BackwardRequest) -> BackwardResult:
-        """One rank's backward pass of its share of the batch, with every `.grad` None before. It speaks to no other rank:
-        memory may run out here, and the pass is made again.
+        """One rank's backward pass of its share of the batch, with every `.grad` None before.
+
+        It must not communicate: when memory runs out, this pass is repeated on one rank only.
         """
 
     def _refuse_missing(self, needs: AbstractSet[Stat]) -> None:

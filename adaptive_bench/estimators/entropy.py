@@ -1,4 +1,4 @@
-"""How sure the model is of its answers, from the forward pass that trains it."""
+"""Mean predictive entropy, measured in the training forward pass."""
 
 import math
 from collections.abc import Iterator

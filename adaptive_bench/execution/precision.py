@@ -38,6 +38,8 @@ class Precision:
 
     def applied_to(self, loss_fn: LossFunction) -> LossFunction:
         """The same loss, computed in this precision."""
+        if self.name == "fp32":
+            return loss_fn
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             with self.autocast():

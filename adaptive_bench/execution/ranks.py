@@ -21,11 +21,11 @@ class RankLost(SystemExit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """A process among those of a run. All of them make the same calls in the same order; a single one sends nothing.
+    """One process of a distributed run. Every rank makes the same calls in the same order; a single rank sends nothing.
 
     torch's DistributedDataParallel averages gradients as they come. Here a rank's own gradient is measured before it is added to
-    those of the others, and ranks may have different numbers of rows, so that the sum is formed behind the backward pass. What a
-    rank can find out for itself it does: each holds the data, augments the whole batch, and evaluates whole splits.
+    those of the others, and ranks may have different numbers of rows, so that the sum is formed after the backward pass.
+    Every rank loads all data, augments the whole batch and evaluates whole splits; only the passes of a step are divided.
     """
 
     rank: int = 0
@@ -38,10 +38,10 @@ class Ranks:
         return self.rank == 0
 
     def share(self, total: int, *, least: int = 1) -> tuple[int, int]:
-        """The first of this rank's things out of `total`, and the one behind its last.
+        """The half-open range [start, end) of the `total` items that this rank owns.
 
-        Shares differ by one at most. Where there is not enough to give everybody `least`, the last ranks get nothing; only one
-        that gets all there is may have less.
+        Shares differ by one at most. If `total` is less than `least` for each rank, the last ranks get nothing; only a rank
+        that owns all items may own fewer than `least`.
         """
         shares = nearly_equal(total, min(self.count, max(1, total // least)))
         start = sum(shares[: self.rank])

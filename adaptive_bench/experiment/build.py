@@ -118,10 +118,10 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     start = Position(0, max(1, round(cfg.epochs * epoch)), epoch)
     batch = _slot(cfg, "scheduler", "batch_size", start, largest=epoch)
     block = _slot(cfg, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
-    descent = _descent(cfg, model, start)
+    update = _update(cfg, model, start)
     if task.has_blocks:
         check_room(batch, block, start)
-    check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=descent.rule)
+    check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=update.rule)
     if among.count > 1:
         check_shareable(task, is_ordered=bool(cfg.order))
     if cfg.tokens_per_step == "fixed":
@@ -129,13 +129,13 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     trainer = Trainer(
         model=model,
         task=task,
-        descent=descent,
-        batch=batch,
-        block=block,
+        update=update,
+        batch_size=batch,
+        block_size=block,
         fixed_tokens=cfg.tokens_per_step == "fixed",
         estimator=make(cfg, "estimator"),
         precision=Precision(cfg.precision, device),
-        chunks=PhysicalBatch(maximum=cfg.max_physical_batch),
+        physical_batch=PhysicalBatch(maximum=cfg.max_physical_batch),
         ranks=among,
         budget=start.budget,
         evaluate_every=_interval(cfg, "evaluate_every", epoch),
@@ -171,7 +171,7 @@ def _arrangement(cfg: DictConfig, planned: RunSpec, task: Task) -> Callable[[nn.
     return partial(call, "order", partial(curriculum.order_samples, seed=cfg.seed, cache=cache))
 
 
-def _descent(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
+def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
     positive("optimizer.lr", cfg.optimizer.lr)
     for name in ("max_grad_norm", "momentum_half_life"):
         if cfg[name] is not None:

@@ -3,7 +3,7 @@
 A scheduler needs one file in this folder and nothing else: `from adaptive_bench.schedulers import DiveBatch` finds the class that
 divebatch.py defines. Type checkers cannot look into the folder and know the classes listed below. A class that is not in the
 list is typed when it is imported from its own file, as in `from adaptive_bench.schedulers.divebatch import DiveBatch`.
-
+"""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""What is done with the model and leaves no trace in the run."""
+"""Side computations, the warm-up and passes over the data set, after which model, stream and random numbers are as before."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def warm_up(
     shape: BatchShape,
     needs: AbstractSet[Stat],
 ) -> None:
-    """Throw away a plain and a measured step.
+    """Make a plain and a measured backward pass and throw both away.
 
     The first step of a process pays for loading kernels; a table would charge that to whichever arm came first.
     """

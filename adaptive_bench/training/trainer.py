@@ -1,9 +1,10 @@
-"""The loop. It knows no scheduler, model or data set by name, and it is handed finished objects."""
+"""The training loop. It gets finished objects and knows no scheduler, model or data set by name."""
 
 import math
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from adaptive_bench.datasets.base import Evaluation, Task
-from adaptive_bench.estimators.base import GradientEstimator, Measurement
+from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
@@ -20,17 +21,16 @@ from adaptive_bench.execution.snapshot import random_state, restore_random_state
 from adaptive_bench.loggers.base import Logger, Row
 from adaptive_bench.sizes import BatchShape, Position
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.streams.base import Batch
 from adaptive_bench.training import probes
 from adaptive_bench.training.checkpoint import load, pack, save, unpack
 from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.training.update import Update
 
-SURVEYED = frozenset({Stat.DIVERSITY_BOUND})  # measured by a pass over the data, not on the backward pass of a step
+PROBES = frozenset({Stat.DIVERSITY_BOUND})  # measured by a pass over the data set, not by the backward pass of a step
 
 
 class Diverged(RuntimeError):
-    """The loss is no finite number any more: an outcome, not a fault."""
+    """The loss is not finite any more: a result of the run, not an error of the program."""
 
 
 @dataclass(kw_only=True)
@@ -39,25 +39,21 @@ class Trainer:
 
     model: nn.Module
     task: Task
-    descent: Update
-    batch: SizeController
-    block: SizeController
+    update: Update
+    batch_size: SizeController
+    block_size: SizeController
     estimator: GradientEstimator
     precision: Precision
-    chunks: PhysicalBatch
+    physical_batch: PhysicalBatch
     ranks: Ranks = field(default_factory=Ranks)
     budget: int
     evaluate_every: int
     checkpoint_every: int
     device: torch.device
     checkpoint: Path | None = None
-    order_samples: Callable[[nn.Module, Task], float] | None = (
-        None  # puts the samples in order; returns what that cost in seconds
-    )
+    order_samples: Callable[[nn.Module, Task], float] | None = None  # orders the training samples; returns the seconds it took
     conditions: str = ""  # under which seconds are measured
-    fixed_tokens: bool = (
-        False  # whether rows become fewer as the block grows, so that a step keeps its samples, to the nearest row
-    )
+    fixed_tokens: bool = False  # keep the tokens of a step constant, to the nearest row: fewer rows as the block grows
     loggers: Sequence[Logger] = ()
     samples: int = field(default=0, init=False)
     steps: list[Row] = field(default_factory=list, init=False)
@@ -66,10 +62,19 @@ class Trainer:
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
         self.timed_under = [self.conditions]
-        self.slots = {"batch": self.batch, "block": self.block}
-        self.listeners: tuple[SizeController | Update, ...] = (self.batch, self.block, self.descent)
-        self.needs = self.batch.scheduler.needs | self.block.scheduler.needs | self.descent.rule.needs
-        self.estimator.check(self.model, self.needs - SURVEYED, multiple_of=self.batch.sizes.multiple_of, ranks=self.ranks.count)
+        self.sizes = {"batch": self.batch_size, "block": self.block_size}  # by the prefix of their columns in the trace
+        self.observers: tuple[SizeController | Update, ...] = (self.batch_size, self.block_size, self.update)
+        self.needs = self.batch_size.scheduler.needs | self.block_size.scheduler.needs | self.update.rule.needs
+        multiple_of = self.batch_size.sizes.multiple_of
+        self.estimator.check(self.model, self.needs - PROBES, multiple_of=multiple_of, ranks=self.ranks.count)
+        self.backward = partial(
+            self.estimator.backward,
+            self.precision.applied_to(self.task.loss),
+            self.model,
+            chunks=self.physical_batch,
+            ranks=self.ranks,
+            clock=self.clock,
+        )
 
     @property
     def position(self) -> Position:
@@ -77,12 +82,13 @@ class Trainer:
 
     def run(self) -> None:
         """Train from the checkpoint, if there is one, to the end of the budget. Raises Diverged."""
-        if self.order_samples is not None:  # by the model as it starts; a checkpoint's clocks hold these seconds already
+        if self.order_samples is not None:  # by the untrained model; the clock of a checkpoint includes these seconds
             self.clock.seconds["measure"] += self.order_samples(self.model, self.task)
         self.resume()
         with self.clock.running("warmup"):
-            first = self._shape(*(slot.peek(self.position) for slot in self.slots.values())).within(self.budget)
-            probes.warm_up(self.model, self.task, self.estimator, self._backward, shape=first, needs=self.needs - SURVEYED)
+            first = self._shape(*(controller.peek(self.position) for controller in self.sizes.values())).within(self.budget)
+            backward = partial(self.backward, loss_scale=self.precision.loss_scale)
+            probes.warm_up(self.model, self.task, self.estimator, backward, shape=first, needs=self.needs - PROBES)
         for logger in self.loggers:
             logger.start(self.steps, self.evaluations)
         if not self.evaluations:
@@ -98,71 +104,84 @@ class Trainer:
                 self.save()
 
     def step(self) -> None:
-        """One update of the weights, and what it shows the schedulers."""
+        """Take one optimiser step, then report it to the schedulers."""
         position, trained = self.position, self.clock.seconds["train"]
         with self.clock.running("measure"):
-            (batch, wish), (block, _) = (slot.advance(position) for slot in self.slots.values())
-            reasons = {f"{name}_{key}": why for name, slot in self.slots.items() for key, why in slot.signals(position).items()}
+            granted, wished, reasons = self._decide(position)
         with self.clock.running("train"):
-            granted = self._shape(batch, block)
-            rows = self.task.train.take(granted.within(self.budget - self.samples))
-            shape = rows.shape  # a text may have had less left
-            needs = [part.needs(position, shape.samples) for part in self.listeners]
-            asked = frozenset[Stat]().union(*needs)
-            seen = self._backward(rows, asked - SURVEYED)
-            if not math.isfinite(seen.loss):
-                raise Diverged(f"the loss became {seen.loss} at step {len(self.steps) + 1}, sample {self.samples}")
+            batch = self.task.train.take(granted.within(self.budget - self.samples))
+            shape = batch.shape  # at the end of an epoch of text less than granted may be left
+            asked = [observer.needs(position, shape.samples) for observer in self.observers]
+            needs = frozenset[Stat]().union(*asked)
+            found = self.backward(batch, needs - PROBES, loss_scale=self.precision.loss_scale)
+            if not math.isfinite(found.loss):
+                raise Diverged(f"the loss became {found.loss} at step {len(self.steps) + 1}, sample {self.samples}")
             skipped = self.precision.overflowed(self.model.parameters())
-            ratio = self.batch.growth * self.block.growth * granted.batch / batch  # of samples a step
-            lr = self.descent.step(self.model, position, ratio=ratio, samples=shape.samples, skip=skipped)
+            lr = self.update.step(self.model, position, ratio=self._ratio(granted), samples=shape.samples, skip=skipped)
         took = self.clock.seconds["train"] - trained
         self.samples += shape.samples
-        loss = self.task.sample_loss(seen.loss, shape)
-        # every rank's schedulers must see the same: seconds differ, and the last digits of what a device has summed up may
-        stats, took = self.ranks.from_first(({**seen.stats, **self._survey(asked, granted)}, took))
-        row = {"lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": float(wish)}
-        row |= {"physical_batch": seen.physical_batch, "block_size": shape.block, "batch_size_granted": granted.batch}
-        row |= {
-            "block_size_granted": block,
-            "state_reset": rows.place is not None and rows.place.resets_state,
+        # all schedulers must see the first rank's numbers: seconds and the last digits of sums differ between ranks
+        stats, took = self.ranks.from_first(({**found.stats, **self._probe(needs, granted)}, took))
+        loss = self.task.sample_loss(found.loss, shape)
+        row = {
+            "lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": wished,
+            "physical_batch": found.physical_batch, "block_size": shape.block, "batch_size_granted": granted.batch,
+            "block_size_granted": granted.block, "state_reset": batch.place is not None and batch.place.resets_state,
             "skipped": skipped,
-        }
-        row |= {str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)} | reasons
+            **{str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)}, **reasons,
+        }  # fmt: skip
         self._record("step", self.steps, row)
-        whole = shape == granted
-        self._tell(Observation(position=position, shape=shape, lr=lr, loss=loss, stats=stats, seconds=took, uncut=whole), needs)
+        evaluation, validation_loss = self._evaluate_if_due(position)
+        self._report(
+            Observation(
+                position=self.position, shape=shape, lr=lr, loss=loss, stats=stats, evaluation=evaluation,
+                validation_loss=validation_loss, uncut=shape == granted, seconds=took,
+            ),
+            asked,
+        )  # fmt: skip
 
-    def _backward(self, rows: Batch, needs: AbstractSet[Stat]) -> Measurement:
-        """The gradients of a batch, and what is measured on them."""
-        loss, scale = self.precision.applied_to(self.task.loss), self.precision.loss_scale
-        return self.estimator.backward(
-            loss, self.model, rows, needs, loss_scale=scale, chunks=self.chunks, ranks=self.ranks, clock=self.clock
-        )
-
-    def _tell(self, seen: Observation, needs: Sequence[frozenset[Stat]]) -> None:
-        """Evaluate if it is time to, and show the listeners the step that started at `seen.position`."""
-        before, seen = seen.position, replace(seen, position=self.position)
-        if self._crossed(self.evaluate_every, before.samples):
-            result = self.evaluate("validation")
-            value = result.value if self.task.maximise else -result.value
-            seen = replace(seen, evaluation=value, validation_loss=result.loss)
-        with self.clock.running("measure"):
-            for part, wanted in zip(self.listeners, needs, strict=True):
-                part.observe(replace(seen, stats={stat: seen.stats[stat] for stat in wanted & seen.stats.keys()}))
-            if self._crossed(before.epoch_samples, before.samples):
-                self.estimator.start_epoch()
+    def _decide(self, position: Position) -> tuple[BatchShape, float, dict[str, float]]:
+        """The granted shape of the step that starts at `position`, the proposed batch size, and the schedulers' reasons."""
+        (batch, proposed), (block, _) = (controller.advance(position) for controller in self.sizes.values())
+        reasons = {
+            f"{prefix}_{name}": value
+            for prefix, controller in self.sizes.items()
+            for name, value in controller.signals(position).items()
+        }
+        return self._shape(batch, block), float(proposed), reasons
 
     def _shape(self, batch: int, block: int) -> BatchShape:
-        """The shape of a step whose slots were granted these sizes."""
-        return BatchShape(max(1, math.floor(batch / self.block.growth + 0.5)) if self.fixed_tokens else batch, block)
+        """The shape of a step whose size controllers granted these sizes."""
+        return BatchShape(max(1, math.floor(batch / self.block_size.growth + 0.5)) if self.fixed_tokens else batch, block)
 
-    def _survey(self, asked: frozenset[Stat], shape: BatchShape) -> dict[Stat, float]:
-        """The statistics that take a pass over the data, at the weights as they now are."""
-        if Stat.DIVERSITY_BOUND not in asked:
+    def _ratio(self, granted: BatchShape) -> float:
+        """Samples of a granted step over those of the first one."""
+        size = self.batch_size.size or granted.batch  # with fixed_tokens, rows differ from it
+        return self.batch_size.growth * self.block_size.growth * granted.batch / size
+
+    def _probe(self, needs: AbstractSet[Stat], shape: BatchShape) -> dict[Stat, float]:
+        """The statistics that take a pass over the data set, at the updated weights."""
+        if Stat.DIVERSITY_BOUND not in needs:
             return {}
+        backward = partial(self.backward, loss_scale=self.precision.loss_scale)
         with self.clock.running("measure"):
-            bound = probes.diversity_bound(self.model, self.task, self.estimator, self._backward, shape=shape)
+            bound = probes.diversity_bound(self.model, self.task, self.estimator, backward, shape=shape)
         return {Stat.DIVERSITY_BOUND: bound}
+
+    def _evaluate_if_due(self, before: Position) -> tuple[float | None, float | None]:
+        """The validation metric, with its sign turned where less is better, and the validation loss; None at other steps."""
+        if not self._crossed(self.evaluate_every, before.samples):
+            return None, None
+        result = self.evaluate("validation")
+        return result.value if self.task.maximise else -result.value, result.loss
+
+    def _report(self, seen: Observation, asked: Sequence[frozenset[Stat]]) -> None:
+        """Report a finished step to every observer, with the statistics that it asked for and no others."""
+        with self.clock.running("measure"):
+            for observer, wanted in zip(self.observers, asked, strict=True):
+                observer.observe(replace(seen, stats={stat: seen.stats[stat] for stat in wanted & seen.stats.keys()}))
+            if seen.crossed(seen.position.epoch_samples):
+                self.estimator.start_epoch()
 
     def evaluate(self, split: str) -> Evaluation:
         """The task's metric on a whole split."""
@@ -194,7 +213,7 @@ class Trainer:
             state = {name: part.state_dict() for name, part in self._stateful().items()}
             state |= {"samples": self.samples, "steps": pack(self.steps), "evaluations": self.evaluations}
             state |= {"timed_under": self.timed_under}
-            state |= {"ranks": self.ranks.gather({"random": random_state(), "chunks": self.chunks.state_dict()})}
+            state |= {"ranks": self.ranks.gather({"random": random_state(), "physical_batch": self.physical_batch.state_dict()})}
             if self.ranks.is_first:
                 save(state, self.checkpoint)
 
@@ -214,12 +233,12 @@ class Trainer:
         self.samples, self.steps, self.evaluations = state["samples"], unpack(state["steps"]), state["evaluations"]
         self.timed_under = list(dict.fromkeys([*state["timed_under"], self.conditions]))
         own = state["ranks"][self.ranks.rank]
-        self.chunks.load_state_dict(own["chunks"])
+        self.physical_batch.load_state_dict(own["physical_batch"])
         restore_random_state(own["random"])
 
     def _stateful(self) -> dict[str, Any]:
         return {
-            "model": self.model, "optimizer": self.descent.optimizer, "lr_rule": self.descent.rule,
-            "lr_schedule": self.descent.schedule, **self.slots, "estimator": self.estimator, "precision": self.precision,
+            "model": self.model, "optimizer": self.update.optimizer, "lr_rule": self.update.rule,
+            "lr_schedule": self.update.schedule, **self.sizes, "estimator": self.estimator, "precision": self.precision,
             "task": self.task, "stream": self.task.train, "clock": self.clock,
         }  # fmt: skip

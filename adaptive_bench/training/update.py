@@ -36,7 +36,7 @@ class Update:
             )
 
     def needs(self, position: Position, samples: int) -> frozenset[Stat]:
-        """The statistics that the rule will look at behind the step of so many samples that starts at `position`."""
+        """The statistics that the LR rule needs from the step of so many samples that starts at `position`."""
         return self.rule.needs if self.rule.measures(position, samples) else frozenset()
 
     def observe(self, seen: Observation) -> None:

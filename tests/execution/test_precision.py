@@ -176,7 +176,7 @@ def test_fp16_is_refused_where_torch_cannot_compute_it(monkeypatch) -> None:
 def test_a_fused_optimiser_makes_the_same_updates(optimizer, tmp_path) -> None:
     chosen = ("model.norm=group", "scheduler.initial=40", *optimizer)
     fused, plain = (run(tmp_path, *chosen, f"optimizer.fused={value}") for value in ("true", "false"))
-    assert fused.descent.optimizer.param_groups[0]["fused"]
+    assert fused.update.optimizer.param_groups[0]["fused"]
     torch.testing.assert_close(weights(fused), weights(plain), rtol=1e-4, atol=1e-5)
 
 

@@ -61,7 +61,7 @@ def test_three_steps_of_three_sizes(tmp_path, prepared, model, rule, precision):
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     for size in SIZES:
         # a range of one size leaves the rule no other, and it goes on looking
-        trainer.batch.sizes = replace(trainer.batch.sizes, minimum=size, maximum=size)
+        trainer.batch_size.sizes = replace(trainer.batch_size.sizes, minimum=size, maximum=size)
         trainer.step()
     steps = trainer.steps
     assert [row["batch_size"] for row in steps] == list(SIZES)
@@ -74,6 +74,6 @@ def test_three_steps_of_three_sizes(tmp_path, prepared, model, rule, precision):
     # the border of an epoch is where DEBA looks; the others look at every step
     for stat in trainer.needs:
         assert [math.isfinite(row[stat]) for row in steps] == [rule != "deba", True, True]
-    assert signal is None or math.isfinite(trainer.batch.signals(trainer.position)[signal])
+    assert signal is None or math.isfinite(trainer.batch_size.signals(trainer.position)[signal])
     assert len(trainer.evaluations) == 2
     assert all(math.isfinite(row["loss"]) for row in trainer.evaluations)

@@ -186,7 +186,7 @@ def test_a_run_resumed_under_other_conditions_says_so(tmp_path):
 def test_momentum_keeps_its_half_life_in_samples(tmp_path):
     half_life = ["momentum_half_life=100", "scheduler=exponential", "scheduler.initial=50", "scheduler.factor=4"]
     trainer = trainer_of(tmp_path, *half_life, "scheduler.interval=0.5")
-    group = trainer.descent.optimizer.param_groups[0]
+    group = trainer.update.optimizer.param_groups[0]
     momenta = []
     while trainer.samples < 300:
         trainer.step()
@@ -197,7 +197,7 @@ def test_momentum_keeps_its_half_life_in_samples(tmp_path):
 def test_momentum_half_life_sets_adams_first_beta(tmp_path):
     trainer = trainer_of(tmp_path, "momentum_half_life=100", "optimizer=adamw", "scheduler.initial=100")
     trainer.step()
-    assert trainer.descent.optimizer.param_groups[0]["betas"] == (0.5, 0.999)
+    assert trainer.update.optimizer.param_groups[0]["betas"] == (0.5, 0.999)
 
 
 def test_the_oracle_sees_the_whole_training_set_at_fixed_weights(tmp_path):
@@ -221,7 +221,7 @@ def test_the_oracle_sees_the_whole_training_set_at_fixed_weights(tmp_path):
     gradients = torch.stack(one_by_one)
     expected = 200 * gradients.square().sum() / gradients.sum(0).square().sum()
     assert trainer.steps[-1]["diversity_bound"] == pytest.approx(expected.item(), rel=1e-4)
-    assert trainer.batch.scheduler.size == pytest.approx(max(64, 0.1 * expected.item()), rel=1e-4)
+    assert trainer.batch_size.scheduler.size == pytest.approx(max(64, 0.1 * expected.item()), rel=1e-4)
 
 
 def test_the_oracles_pass_leaves_no_trace_and_is_charged(trained):
