@@ -69,13 +69,13 @@ class Cosine(LrSchedule):
 @final
 @dataclass(kw_only=True)
 class MultiStep(LrSchedule):
-    """gamma^k behind the k-th milestone. Milestones are in epochs, ascending.
+    """gamma^k after the k-th milestone. Milestones are in epochs, ascending.
 
     Over the first `warmup` epochs the factor rises linearly from `start` to 1, whatever the milestones say.
     """
 
     milestones: Sequence[float]
-    gamma: float = 0.1
+    gamma: float = 0.2
     warmup: float = 0.0  # epochs
     start: float = 0.1
 
