@@ -75,7 +75,7 @@ class MultiStep(LrSchedule):
     """
 
     milestones: Sequence[float]
-    gamma: float = 0.1
+    gamma: float = 0.2
     warmup: float = 0.0  # epochs
     start: float = 0.1
 

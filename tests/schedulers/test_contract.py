@@ -235,5 +235,5 @@ def test_a_rule_of_ones_own_names_itself_as_the_source_and_one_without_a_source_
         """B = initial."""
 
     assert source(Mine) == "ours"
-    with pytest.raises(ValueError, match=r"Sourceless: the last line of its docstring has to say `Source: \.\.\.`"):
+    with pytest.raises(ValueError, match=r"Sourceless: the last line of its docstring must be `Source: \.\.\.`"):
         source(Sourceless)
