@@ -1,14 +1,17 @@
-"""The columns of a table: as the cells that a reader sees, and as numbers with a column each."""
+"""The columns of a table: the cells that a reader sees, and the numbers in full."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from . import cells
-from .arms import ArmSummary, Cost
+from .arms import ArmSummary
 from .compare import Comparison
 from .intervals import Interval
+from .published import Claim
 from .tables import Table
 
 # names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
@@ -16,90 +19,134 @@ NAMES = {"samples": "samples", "steps": "updates", "seconds": "seconds"}
 TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training_seconds"}
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that shows an arm as `text` under a `heading`, and gives its `raw` numbers by name.
+
+    Without a heading it is among the numbers only.
+    """
+
+    heading: str = ""
+    text: Callable[[ArmSummary], str] = lambda row: ""
+    raw: Callable[[ArmSummary], dict[str, Any]] = lambda row: {}
+
+
 def text_frame(table: Table) -> pd.DataFrame:
     """The cells of a table as a reader sees them, one row an arm."""
-    return pd.DataFrame([_text(row, table=table) for row in table.rows])
+    shown = [column for column in columns(table) if column.heading]
+    return pd.DataFrame([{column.heading: column.text(row) for column in shown} for row in table.rows])
 
 
 def raw_rows(table: Table) -> list[dict[str, Any]]:
     """The numbers of a table, one dictionary an arm."""
-    return [_raw(row, table=table) for row in table.rows]
+    found = columns(table)
+    return [{name: value for column in found for name, value in column.raw(row).items()} for row in table.rows]
 
 
-def _shows_metric(table: Table) -> bool:
-    return table.timed or not table.metric.startswith("seconds")
-
-
-def _shows_published(table: Table) -> bool:
-    return any(row.published for row in table.rows)
-
-
-def _text(row: ArmSummary, *, table: Table) -> dict[str, str]:
-    text = {"arm": row.label, "n": str(row.n), "diverged": str(row.diverged)}
-    if any(other.missing for other in table.rows):
-        text["missing seeds"] = ", ".join(str(seed) for seed in row.missing) or cells.NOTHING
-    if _shows_metric(table):
-        text |= _metric_text(row, table=table)
-    text |= {heading: _total_text(row, table=table, cost=cost) for cost, heading in table.totals.items()}
-    text["reached"] = f"{row.reached}/{row.n + row.diverged}"
+def columns(table: Table) -> list[Column]:
+    """All columns of a table, from left to right."""
     names = NAMES | {"samples": table.counted_in}
-    text |= {f"{names[cost]} to target": _cost_text(row.costs[cost], seconds=cost == "seconds") for cost in table.costs}
-    return text | {f"speed-up, {names[cost]}": _speedup_text(row, cost=cost) for cost in table.costs}
+    return [
+        Column("arm", lambda row: row.label, lambda row: {"label": row.label}),
+        Column("n", lambda row: str(row.n), lambda row: {"n": row.n}),
+        Column("diverged", lambda row: str(row.diverged), lambda row: {"diverged": row.diverged}),
+        _missing(table),
+        *_metric(table),
+        *(_total(table, cost=cost, heading=heading) for cost, heading in table.totals.items()),
+        Column(
+            "reached",
+            lambda row: f"{row.reached}/{row.n + row.diverged}",
+            lambda row: {"reached": row.reached, "runs": row.n + row.diverged},
+        ),
+        *(_cost(cost, heading=f"{names[cost]} to target") for cost in table.costs),
+        *(_speedup(cost, heading=f"speed-up, {names[cost]}") for cost in table.costs),
+        *([Column(raw=lambda row: {"detectable_speedup_seconds": row.detectable})] if table.timed else []),
+    ]
 
 
-def _metric_text(row: ArmSummary, *, table: Table) -> dict[str, str]:
-    name = "ratio to baseline" if table.logs else "difference"
-    change = "baseline"
-    if row.change:
-        change = cells.interval(row.change.effect, decimals=3 if table.logs else table.decimals, sign=not table.logs)
-    text = {table.header: cells.interval(row.value, decimals=table.decimals)}
-    if _shows_published(table):
-        text["published"] = cells.published(row.published)
-    return text | {name: change, "p (Holm)": cells.p_value(row.holm)}
+def _missing(table: Table) -> Column:
+    """The seeds that an arm lacks; shown where one of them lacks any."""
+    return Column(
+        "missing seeds" if any(row.missing for row in table.rows) else "",
+        lambda row: ", ".join(str(seed) for seed in row.missing) or cells.NOTHING,
+        lambda row: {"missing_seeds": list(row.missing)},
+    )
 
 
-def _total_text(row: ArmSummary, *, table: Table, cost: str) -> str:
+def _metric(table: Table) -> list[Column]:
+    """The metric, what others have published of it, and its change; nothing if it is seconds that are not comparable."""
+    has_claims = any(row.published for row in table.rows)
+    claims = [Column("published", lambda row: cells.published(row.published))] if has_claims else []
+    claims_raw = [Column(raw=lambda row: {"published": [_claim(row, each) for each in row.published]})] if has_claims else []
+    if not table.timed and table.metric.startswith("seconds"):
+        return []
+
+    def change(row: ArmSummary) -> str:
+        if row.change is None:
+            return "baseline"
+        return cells.interval(row.change.effect, decimals=3 if table.logs else table.decimals, sign=not table.logs)
+
+    return [
+        Column(
+            table.header,
+            lambda row: cells.interval(row.value, decimals=table.decimals),
+            lambda row: _bounds(table.metric, row.value),
+        ),
+        *claims,
+        Column(
+            "ratio to baseline" if table.logs else "difference",
+            change,
+            lambda row: _comparison("ratio" if table.logs else "difference", row.change),
+        ),
+        Column("p (Holm)", lambda row: cells.p_value(row.holm), lambda row: {"p_holm": row.holm}),
+        *claims_raw,
+    ]
+
+
+def _claim(row: ArmSummary, claim: Claim) -> dict[str, Any]:
+    parts = {name: getattr(claim, name) for name in ("value", "low", "high", "source", "note")}
+    return parts | {"inside": claim.inside(row.value)}
+
+
+def _total(table: Table, *, cost: str, heading: str) -> Column:
+    """What whole runs spent: seconds with their interval."""
     if cost != "seconds":
-        return cells.number(row.totals[cost].mean, decimals=0)
-    return cells.interval(row.totals[cost], decimals=cells.column_decimals(other.totals[cost] for other in table.rows))
-
-
-def _cost_text(cost: Cost, *, seconds: bool) -> str:
-    value = cost.value.mean
-    text = cells.number(value, decimals=cells.decimals(value) if seconds else 0)
-    return text if cost.complete or math.isinf(value) else f"median {text}"
-
-
-def _speedup_text(row: ArmSummary, *, cost: str) -> str:
-    if cost not in row.speedups:
-        return "baseline"
-    return cells.speedup(row.speedups[cost].effect)
-
-
-def _raw(row: ArmSummary, *, table: Table) -> dict[str, Any]:
-    raw: dict[str, Any] = {"label": row.label, "n": row.n, "diverged": row.diverged, "missing_seeds": list(row.missing)}
-    if _shows_metric(table):
-        raw |= (
-            _bounds(table.metric, row.value)
-            | _comparison("ratio" if table.logs else "difference", row.change)
-            | {"p_holm": row.holm}
+        return Column(
+            heading,
+            lambda row: cells.number(row.totals[cost].mean, decimals=0),
+            lambda row: {TOTALS[cost]: row.totals[cost].mean},
         )
-    if _shows_published(table):
-        raw["published"] = [
-            {name: getattr(claim, name) for name in ("value", "low", "high", "source", "note")}
-            | {"inside": claim.inside(row.value)}
-            for claim in row.published
-        ]
-    for cost in table.totals:
-        total = row.totals[cost]
-        raw |= _bounds(TOTALS[cost], total) if cost == "seconds" else {TOTALS[cost]: total.mean}
-    raw |= {"reached": row.reached, "runs": row.n + row.diverged}
-    for cost in table.costs:
+    decimals = cells.column_decimals(row.totals[cost] for row in table.rows)
+    return Column(
+        heading,
+        lambda row: cells.interval(row.totals[cost], decimals=decimals),
+        lambda row: _bounds(TOTALS[cost], row.totals[cost]),
+    )
+
+
+def _cost(cost: str, *, heading: str) -> Column:
+    """What an arm spent to reach the target."""
+    name = f"{NAMES[cost]}_to_target"
+
+    def text(row: ArmSummary) -> str:
+        value = row.costs[cost].value.mean
+        shown = cells.number(value, decimals=cells.decimals(value) if cost == "seconds" else 0)
+        return shown if row.costs[cost].complete or math.isinf(value) else f"median {shown}"
+
+    def raw(row: ArmSummary) -> dict[str, Any]:
         kind = "geometric mean" if row.costs[cost].complete else "median"
-        raw |= _bounds(f"{NAMES[cost]}_to_target", row.costs[cost].value) | {f"{NAMES[cost]}_to_target_kind": kind}
-    for cost in table.costs:
-        raw |= _comparison(f"speedup_{NAMES[cost]}", row.speedups.get(cost))
-    return raw | ({"detectable_speedup_seconds": row.detectable} if table.timed else {})
+        return _bounds(name, row.costs[cost].value) | {f"{name}_kind": kind}
+
+    return Column(heading, text, raw)
+
+
+def _speedup(cost: str, *, heading: str) -> Column:
+    """The baseline's cost over the arm's."""
+    return Column(
+        heading,
+        lambda row: cells.speedup(row.speedups[cost].effect) if cost in row.speedups else "baseline",
+        lambda row: _comparison(f"speedup_{NAMES[cost]}", row.speedups.get(cost)),
+    )
 
 
 def _comparison(name: str, comparison: Comparison | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Could this table have shown it? The smallest effect that a paired comparison finds."""
+"""The smallest effect that a paired comparison would have found."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The interval of one mean, with so few values that only Student's t covers what it promises."""
+"""The confidence interval of one mean. With few values only Student's t has the coverage that it promises."""
 
 import math
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> In
 
 
 def log_t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Interval:
-    """The geometric mean and its interval: Student's t on logarithms, reported back. A value of 0 leaves no interval."""
+    """The geometric mean and its interval: Student's t on logarithms, transformed back. A value of 0 gives no interval."""
     data = np.fromiter(values, dtype=float)
     if (data < 0).any():
         raise ValueError(f"a logarithm of {data.min()}: values above 0 are expected; use t_interval for values of either sign")
@@ -47,7 +47,7 @@ def log_t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -
 
 
 def exp(logs: Interval) -> Interval:
-    """An interval of logarithms, reported back."""
+    """An interval of logarithms, transformed back."""
     with np.errstate(over="ignore"):  # two values far apart have bounds beyond any float: inf is right
         mean, low, high = (float(np.exp(part)) for part in (logs.mean, logs.low, logs.high))
     return Interval(mean=mean, low=low, high=high, n=logs.n)

@@ -1,4 +1,4 @@
-"""What stands under a table: how its numbers came about, and how far they carry."""
+"""The notes under a table: how its numbers were computed, and what they can and cannot show."""
 
 import math
 from collections.abc import Sequence
@@ -161,7 +161,7 @@ def _detectable(table: Table) -> str:
 
 
 def _physical(records: pd.DataFrame) -> str:
-    """Which arms' batches did not go through the model whole."""
+    """The arms whose batches were split before they went through the model."""
     split = records[records["split_steps"] > 0]
     if split.empty:
         return ""

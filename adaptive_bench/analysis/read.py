@@ -56,7 +56,7 @@ class Runs:
 
 
 def read(results: str | Path) -> Runs:
-    """All finished runs under `results`/runs; a run without record.parquet is not finished and is left aside."""
+    """All finished runs under `results`/runs; a run without record.parquet is not finished and is left out."""
     folder = Path(results)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; expected a results folder, one that holds runs/<digest>/record.parquet")

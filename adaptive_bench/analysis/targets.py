@@ -60,8 +60,8 @@ def crossing(curve: pd.DataFrame, *, target: float, maximise: bool) -> Crossing 
 def costs(runs: Runs, *, records: pd.DataFrame, target: float) -> pd.DataFrame:
     """What each run spent to reach the target, by seed; inf is a miss.
 
-    A run that diverged is a miss even if it crossed before: whoever trains does not know the target's place on the curve, and is
-    left with a model that is lost. Counting it would reward a method for being fast up to its own explosion.
+    A run that diverged counts as a miss even if it crossed the target earlier: its final model is unusable, and nobody could have
+    known that the crossing was the moment to stop. Counting it would reward a method for being fast until it diverges.
     """
     rows = [_cost(runs, record=record, target=target) for record in records.to_dict("records")]
     return pd.DataFrame(rows, index=pd.Index(records["seed"], name="seed"), columns=list(COSTS), dtype=float)

@@ -1,4 +1,4 @@
-"""What became of every run of a results folder."""
+"""The status of every run of a results folder."""
 
 from collections import Counter
 from pathlib import Path

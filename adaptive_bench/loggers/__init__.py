@@ -1,4 +1,4 @@
-"""Who is told about a run while it runs. Our own Parquet files are the truth and are written elsewhere (record.py)."""
+"""Loggers: they are told about a run while it runs. The results themselves are Parquet files, which record.py writes."""
 
 from adaptive_bench.loggers.base import Logger, Row
 from adaptive_bench.loggers.heartbeat import Heartbeat

@@ -12,7 +12,7 @@ class Logger(ABC):
 
     @abstractmethod
     def start(self, steps: Sequence[Row], evaluations: Sequence[Row]) -> None:
-        """The run begins, or goes on behind the rows given."""
+        """The run begins, or resumes after the rows given."""
 
     @abstractmethod
     def step(self, row: Row) -> None:
