@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.experiment.machine import prepare
 from adaptive_bench.streams import ColumnStream
 from adaptive_bench.training.trainer import Trainer
@@ -87,9 +87,7 @@ def trainer_of(scale: Scale, folder: Path, *overrides: str) -> Trainer:
     chosen = [*SETTINGS, *scale.settings, f"scheduler.initial={scale.rows}", f"dataset.train_size={scale.rows * COLUMN + 1}"]
     with initialize_config_dir(str(conf()), version_base="1.3"):
         cfg = compose("config", [*chosen, f"results={folder}", *overrides], return_hydra_config=True)
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True, exist_ok=True)  # for the run's heartbeat, a part of the step
-    return build(cfg, planned)
+    return experiment(cfg)
 
 
 def stepping(trainer: Trainer) -> Step:

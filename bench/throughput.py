@@ -40,7 +40,7 @@ from torchvision import transforms
 from adaptive_bench.__main__ import conf
 from adaptive_bench.datasets.images import read_prepared
 from adaptive_bench.datasets.split import Sizes, split
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.experiment.machine import available_cores
 
 SHAPE, CLASSES = (32, 32, 3), 10
@@ -110,9 +110,7 @@ def ours(chosen: argparse.Namespace, results: str) -> Step:
     )  # fmt: skip
     with initialize_config_dir(str(conf()), version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True)  # for the run's heartbeat, a part of the step
-    trainer = build(cfg, planned)
+    trainer = experiment(cfg)
     assert trainer.batch_size.peek(trainer.position) == chosen.batch
     return trainer.step
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf, open_dict
 
 import adaptive_bench.experiment.sweep  # noqa: F401  (knows how to list schedulers in a sweep)
 from adaptive_bench.__main__ import conf
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.schedulers import SizeScheduler
 from tests.conftest import composed
 
@@ -62,9 +62,7 @@ def test_every_option_builds_and_takes_a_step(tmp_path, using, slot, option):
     chosen += ["dataset=markov_text", "model=lstm_small"] if slot == "arm" and option.startswith("block") else []
     size = 6000 if "model=lstm_small" in chosen else 80  # 20 columns of up to 256 tokens
     cfg = composed(*chosen, *NEEDED.get(option, ()), f"dataset.train_size={size}", f"results={tmp_path}")
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True)
-    trainer = build(cfg, planned)
+    trainer = experiment(cfg)
     for logger in trainer.loggers:
         logger.start([], [])
     trainer.step()
@@ -76,9 +74,7 @@ def test_every_option_builds_and_takes_a_step(tmp_path, using, slot, option):
 @pytest.mark.parametrize(("dataset", "overrides"), DATA.items())
 def test_every_embedded_data_set_builds_and_takes_a_step(tmp_path, dataset, overrides):
     cfg = composed(f"dataset={dataset}", f"results={tmp_path}", *overrides)
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True)
-    trainer = build(cfg, planned)
+    trainer = experiment(cfg)
     trainer.step()
     assert trainer.samples == 128
 

@@ -17,7 +17,7 @@ from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.text import LanguageModelling
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
 from adaptive_bench.execution.physical_batch import PhysicalBatch
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.models import cnn_small
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
@@ -63,10 +63,7 @@ def run(results: Path, *overrides: str) -> Trainer:
 
 
 def built(results: Path, *overrides: str) -> Trainer:
-    cfg = composed(f"results={results}", *overrides)
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True, exist_ok=True)
-    return build(cfg, planned)
+    return experiment(composed(f"results={results}", *overrides))
 
 
 def weights(trainer: Trainer) -> torch.Tensor:

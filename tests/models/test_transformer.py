@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaptive_bench.datasets.markov_text import best_perplexity, markov_text
 from adaptive_bench.datasets.text import LanguageModelling
 from adaptive_bench.estimators import Auto, MicroBatch, PerSample
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.models import transformer
 from adaptive_bench.models.transformer import LanguageTransformer, sinusoids
 from adaptive_bench.sizes import BatchShape
@@ -267,8 +267,7 @@ def test_a_run_takes_a_block_of_another_length_at_every_step(trained):
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     cfg = composed(*CHANGING, f"results={tmp_path}")
-    first, second = (build(cfg, plan(cfg, cfg.hydra)) for _ in range(2))
-    first.checkpoint.parent.mkdir(parents=True)
+    first, second = (experiment(cfg) for _ in range(2))
     for step in range(7):
         if step == 3:
             first.save()

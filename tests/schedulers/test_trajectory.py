@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from adaptive_bench import schedulers
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
+from adaptive_bench.experiment.build import plan
 from adaptive_bench.experiment.fingerprint import by_content
 from adaptive_bench.schedulers import (
     AdaBatch,
@@ -166,4 +167,4 @@ def test_what_a_schedule_is_set_to_tells_cells_apart_and_the_seed_does_not(tmp_p
 def test_a_configuration_without_trace_and_schedule_is_refused_by_its_slot(tmp_path):
     cfg = composed("scheduler=mean_matched", f"results={tmp_path}")
     with pytest.raises(ValueError, match=r"^scheduler\.trace=None: the digest of a finished run"):
-        build(cfg, plan(cfg, cfg.hydra))
+        experiment(cfg)

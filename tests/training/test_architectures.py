@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import conf
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
 from tests.conftest import composed
 from tests.datasets.test_images import write
 
@@ -55,9 +55,7 @@ def test_three_steps_of_three_sizes(tmp_path, prepared, model, rule, precision):
         f"precision={precision}", "batch_size.cooldown=0", "epochs=5", "optimizer.lr=0.01", f"results={tmp_path}",
         *(["model.patch=16"] if model == "vit_b16" else []),  # 4 patches instead of 64: the layers are the same
     )  # fmt: skip
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True)
-    trainer = build(cfg, planned)
+    trainer = experiment(cfg)
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
     for size in SIZES:
         # a range of one size leaves the rule no other, and it goes on looking

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import read, report
+from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.experiment.build import build, plan
 from adaptive_bench.sizes import Position
 from adaptive_bench.training.trainer import Diverged
@@ -36,10 +37,7 @@ SCHEDULERS = sorted(path.stem for path in (conf() / "scheduler").glob("*.yaml"))
 
 
 def trainer_of(tmp_path, *overrides):
-    cfg = composed(f"results={tmp_path}", *overrides)
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True)
-    return build(cfg, planned)
+    return experiment(composed(f"results={tmp_path}", *overrides))
 
 
 def trace_of(folder) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.estimators import GradientEstimator
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.ranks import RankLost, join
-from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.assemble import experiment
+from adaptive_bench.experiment.build import plan
 from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.schema import FORM_LINE
 from adaptive_bench.stats import Stat
@@ -32,10 +33,7 @@ def train_unlike(folder: Path, unlike: str, *overrides: str) -> None:
     ranks = join(torch.device("cpu"))
     if ranks.rank == 1:
         _DIFFERENCES[unlike]()
-    cfg = composed(f"results={folder}", *overrides)
-    planned = plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True, exist_ok=True)
-    trainer = build(cfg, planned, among=ranks)
+    trainer = experiment(composed(f"results={folder}", *overrides), among=ranks)
     if ranks.rank == 1 and unlike == "weights":
         with torch.no_grad():
             next(trainer.model.parameters()).add_(0.1)
