@@ -5,6 +5,6 @@ from adaptive_bench.estimators.base import GradientEstimator, Measurement
 from adaptive_bench.estimators.coverage import coverage
 from adaptive_bench.estimators.microbatch import MicroBatch, Sheet
 from adaptive_bench.estimators.per_sample import PerSample
-from adaptive_bench.estimators.request import LossFunction
+from adaptive_bench.streams.base import LossFunction
 
 __all__ = ["Auto", "GradientEstimator", "LossFunction", "Measurement", "MicroBatch", "PerSample", "Sheet", "coverage"]

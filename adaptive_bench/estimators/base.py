@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from adaptive_bench.estimators.entropy import Entropy
 from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, GradientMoments
-from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, LossFunction
+from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
 from adaptive_bench.estimators.vector import component_variance, total_sq_norm
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import Snapshot
 from adaptive_bench.stats import Stat
-from adaptive_bench.streams.base import Batch
+from adaptive_bench.streams.base import Batch, LossFunction
 from adaptive_bench.validation import positive
 
 EPOCH = frozenset({Stat.EPOCH_GRAD_SQ_NORM, Stat.EPOCH_COMPONENT_VARIANCE})

@@ -6,16 +6,15 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import nn
 
 from adaptive_bench.estimators.moments import GradientMoments
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
-from adaptive_bench.streams.base import Batch
+from adaptive_bench.streams.base import Batch, LossFunction
 
-LossFunction = Callable[[nn.Module, Batch], Tensor]  # mean loss over the batch's samples, a scalar
 Around = Callable[[int, int], AbstractContextManager[None]]  # entered for each chunk with its first row and the one behind it
 
 

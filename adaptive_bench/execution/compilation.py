@@ -1,4 +1,4 @@
-"""torch.compile: whether it can be used for a run, and how often it was."""
+"""torch.compile: whether a run can use it, and how often it compiled."""
 
 import os
 import shutil
@@ -8,22 +8,21 @@ from collections.abc import Set as AbstractSet
 import torch
 from torch import nn
 
-from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.stats import Stat
 
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
-def compile_model(model: nn.Module, estimator: GradientEstimator, needs: AbstractSet[Stat]) -> None:
-    """Have the model's forward and backward pass compiled when it is first called, in place.
+def compile_model(model: nn.Module, *, hooked: AbstractSet[Stat], estimator: str) -> None:
+    """Compile the model's forward and backward pass at its first call, in place.
 
-    The first size gets kernels of its own; the second one leads to kernels for any size, within torch's rules: a size that does
-    not divide like those before, or an evaluation, may be compiled once more. What earlier runs of this process have compiled is
-    forgotten. Raises ValueError for needs that the estimator measures by hooks, and if there is no compiler.
+    The first batch size gets its own kernels, the second leads to kernels for any size; torch may compile again for an evaluation
+    or a size with other divisors. Earlier compilations of this process are dropped. Raises ValueError if there is no compiler, or
+    if `estimator` measures anything (`hooked`) by hooks.
     """
-    if hooked := estimator.hooked(needs):
+    if hooked:
         raise ValueError(
-            f"compile=true: {type(estimator).__name__} measures {', '.join(sorted(hooked))} by hooks on its layers, which "
+            f"compile=true: {estimator} measures {', '.join(sorted(hooked))} by hooks on its layers, which "
             "compiled code does not reliably run; take "
             + ("another scheduler" if Stat.ENTROPY in hooked else "estimator=microbatch")
             + " or compile=false"
@@ -35,6 +34,6 @@ def compile_model(model: nn.Module, estimator: GradientEstimator, needs: Abstrac
 
 
 def graphs() -> int:
-    """How many graphs this process has compiled so far."""
+    """The number of graphs that this process has compiled."""
     dynamo = sys.modules.get("torch._dynamo.utils")  # nothing was compiled where it was never imported
     return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])

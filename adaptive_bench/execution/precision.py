@@ -1,6 +1,5 @@
 """The number format of forward pass and loss, and the loss scale that half precision needs."""
 
-import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.request import LossFunction
-from adaptive_bench.estimators.vector import total_sq_norm
-from adaptive_bench.streams.base import Batch
+from adaptive_bench.streams.base import Batch, LossFunction
 from adaptive_bench.validation import one_of
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,7 +52,7 @@ class Precision:
         if self.name != "fp16":
             return False
         scale, self._good_steps = self.loss_scale, self._good_steps + 1
-        overflow = not math.isfinite(total_sq_norm(each.grad for each in parameters if each.grad is not None))
+        overflow = not all(bool(each.grad.isfinite().all()) for each in parameters if each.grad is not None)
         if overflow:
             self.loss_scale, self._good_steps = scale / 2, 0
         elif self._good_steps == GOOD_STEPS:

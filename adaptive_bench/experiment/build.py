@@ -153,7 +153,9 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     if not isinstance(cfg.compile, bool):
         raise ValueError(f"compile={cfg.compile!r}: true or false is expected")
     if cfg.compile:
-        compilation.compile_model(model, trainer.estimator, trainer.needs)
+        compilation.compile_model(
+            model, hooked=trainer.estimator.hooked(trainer.needs), estimator=type(trainer.estimator).__name__
+        )
     return trainer
 
 

@@ -1,10 +1,11 @@
 """Where batches come from. A stream is asked for a size at every step, so the size may change at any step."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from adaptive_bench.sizes import BatchShape
 
@@ -41,6 +42,9 @@ class Batch:
     def rows(self, start: int, stop: int) -> "Batch":
         place = self.place and replace(self.place, first=self.place.first + start)
         return Batch(self.inputs[start:stop], self.targets[start:stop], place)
+
+
+LossFunction = Callable[[nn.Module, Batch], Tensor]  # mean loss over the batch's samples, a scalar
 
 
 class Stream(ABC):

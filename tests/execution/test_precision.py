@@ -191,7 +191,7 @@ def test_a_fused_optimiser_makes_the_same_updates(optimizer, tmp_path) -> None:
 def test_hooks_and_compiled_code_are_not_combined(estimator, need, says) -> None:
     model = cnn_small(inputs=(1, 8, 8), outputs=10)
     with pytest.raises(ValueError, match=f"compile=true: {says}"):
-        compilation.compile_model(model, estimator, frozenset({need, Stat.GRAD_NORM}))
+        compile_with(model, estimator, frozenset({need, Stat.GRAD_NORM}))
 
 
 def test_auto_is_compiled_where_it_takes_micro_batches(monkeypatch) -> None:
@@ -199,16 +199,16 @@ def test_auto_is_compiled_where_it_takes_micro_batches(monkeypatch) -> None:
     model, auto, needs = vit_tiny(inputs=(1, 8, 8), outputs=10), Auto(), frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE})
     auto.check(model, needs)
     assert auto.choice.startswith("microbatch: no layer rule")
-    compilation.compile_model(model, auto, needs)
+    compile_with(model, auto, needs)
     with pytest.raises(ValueError, match="compile=true: Auto measures entropy by hooks"):
-        compilation.compile_model(model, auto, needs | {Stat.ENTROPY})
+        compile_with(model, auto, needs | {Stat.ENTROPY})
 
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(ValueError, match=r"compile=true: torch needs a C\+\+ compiler"):
-        compilation.compile_model(nn.Linear(2, 2), MicroBatch(), frozenset())
+        compile_with(nn.Linear(2, 2), MicroBatch(), frozenset())
 
 
 @pytest.mark.slow  # compiling takes a minute
@@ -230,3 +230,7 @@ def test_a_compiled_run_is_the_run(trained, tmp_path, monkeypatch) -> None:
     # of training: one size, then any; of evaluation: at least one. Not one for each size
     assert 3 <= records[0]["compiled_graphs"] <= 6
     assert records[1]["compiled_graphs"] == 0
+
+
+def compile_with(model, estimator, needs):
+    compilation.compile_model(model, hooked=estimator.hooked(needs), estimator=type(estimator).__name__)
