@@ -38,21 +38,21 @@ from adaptive_bench.training.update import Update
 from adaptive_bench.validation import positive, whole_number
 
 Made = TypeVar("Made")
-SLOTS = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule")  # choices that a record names
+SLOTS = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule")  # the choices that a record names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """A run before anything is built for it: what it is called, where it runs, where it is kept."""
+    """A run before anything is built: its identity, its machine and its folder."""
 
     identity: Identity
     seed: int
-    choices: Mapping[str, str]  # the names behind each of SLOTS, and the arm's or ""
+    choices: Mapping[str, str]  # the option chosen for each of SLOTS, and the arm or ""
     machine: Machine
     results: Path
     folder: RunFolder
     progress: bool
-    alone: bool  # not one of a sweep
+    alone: bool  # not part of a sweep
     config: str  # the resolved settings as yaml
 
     @property
@@ -63,12 +63,12 @@ class RunSpec:
 
 
 def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
-    """Read what a run is, and prepare this process for it (threads, allocator). `hydra` is Hydra's own configuration."""
+    """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
     alone = hydra.mode != RunMode.MULTIRUN
     choices = hydra.runtime.choices
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings.pop("hydra", None)
-    settings.pop("study")  # the arms have taken from it what they use
+    settings.pop("study")  # arms have already interpolated its values
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
     if here.ranks > 1:
@@ -91,7 +91,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
 
 
 def refuse_not_finite(settings: Mapping[str, Any]) -> None:
-    """No setting makes sense as nan or infinity, and most would only show it steps later."""
+    """Raises ValueError for a setting that is nan or infinite; most would cause an error only many steps later."""
     for name, value in settings.items():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
@@ -99,19 +99,19 @@ def refuse_not_finite(settings: Mapping[str, Any]) -> None:
 
 
 def _jobs(launcher: DictConfig) -> int:
-    """How many runs of a sweep are under way at once on this machine."""
+    """The number of runs of a sweep that run at the same time on this machine."""
     wanted: int = launcher.n_jobs if "n_jobs" in launcher else 1
     return wanted if wanted > 0 else machine.available_cores()
 
 
 def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> Trainer:
-    """Everything a run needs, checked; `among` are the processes that train it. Raises ValueError for what cannot be run."""
+    """The trainer of a run, checked. `among` are the processes that train it. Raises ValueError if it cannot run."""
     device = torch.device(planned.machine.device)
     among = Ranks(device=device) if among is None else among
-    torch.manual_seed(cfg.seed)  # the model's initialisation and its dropout; all else draws from generators of its own
+    torch.manual_seed(cfg.seed)  # for initialisation and dropout; everything else has its own generator
     task: Task = make(cfg, "dataset", seed=cfg.seed, device=device)
     model: nn.Module = make(cfg, "model", inputs=task.inputs, outputs=task.outputs)
-    # images are stored channels-last, and convolutions on them run faster so
+    # images are stored channels-last, and convolutions are faster that way
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     positive("epochs", cfg.epochs)
     epoch = task.train.epoch_samples
@@ -146,9 +146,9 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         device=device,
         loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric) if among.is_first else (),
     )
-    if among.rank:  # the same initialisation everywhere, but not the same dropout on different rows
+    if among.rank:  # ranks share the initialisation, but need different dropout masks
         torch.manual_seed(epoch_generator(cfg.seed, among.rank, purpose=5).initial_seed())
-    if planned.machine.device == planned.identity.settings["device"]:  # a sweep tries its runs on the CPU, wherever they will run
+    if planned.machine.device == planned.identity.settings["device"]:  # a sweep builds its runs on the CPU first
         trainer.precision.check(model)
     if not isinstance(cfg.compile, bool):
         raise ValueError(f"compile={cfg.compile!r}: true or false is expected")
@@ -160,12 +160,12 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
 
 
 def _arrangement(cfg: DictConfig, planned: RunSpec, task: Task) -> Callable[[nn.Module, Task], float] | None:
-    """What puts the training samples in order before the first step; None for the ordinary shuffle."""
+    """The function that orders the training samples before the first step; None for the ordinary shuffle."""
     if not cfg.order:
         return None
     curriculum: Curriculum = make(cfg, "order")
     call("order", curriculum.check, task)
-    # everything that the scores depend on: runs that differ in the rest share them
+    # the scores depend on these; runs that differ in other settings share them
     parts = {"dataset", "model", "order", "seed", "device"}
     settings = {key: value for key, value in planned.identity.settings.items() if key.partition(".")[0] in parts}
     settings.pop("order.span")
@@ -191,7 +191,7 @@ def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
 
 
 def make(cfg: DictConfig, slot: str, **arguments: Any) -> Any:
-    """Instantiate a slot, with the slot named in front of a ValueError: "scheduler.initial=0: a finite number ..."."""
+    """Instantiate a slot; a ValueError is prefixed with the slot's name: "scheduler.initial=0: a finite number ..."."""
     try:
         return instantiate(cfg[slot], **arguments)
     except InstantiationException as error:
@@ -201,7 +201,7 @@ def make(cfg: DictConfig, slot: str, **arguments: Any) -> Any:
 
 
 def call(slot: str, function: Callable[..., Made], *arguments: Any) -> Made:
-    """Call what a slot's configuration left open, with the slot named in front of a ValueError."""
+    """Call a function; a ValueError is prefixed with the slot's name."""
     try:
         return function(*arguments)
     except (ValueError, TypeError) as error:
@@ -209,7 +209,7 @@ def call(slot: str, function: Callable[..., Made], *arguments: Any) -> Made:
 
 
 def named(slot: str, error: Exception) -> ValueError:
-    """The error with its slot in front; "initial=0: ..." becomes "scheduler.initial=0: ..."."""
+    """The error prefixed with its slot; "initial=0: ..." becomes "scheduler.initial=0: ..."."""
     return ValueError(f"{slot}.{error}" if re.match(r"\w+=", str(error)) else f"{slot}: {error}")
 
 

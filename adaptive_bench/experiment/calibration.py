@@ -1,4 +1,4 @@
-"""What DEBA has to know of an architecture, from one run of it at a fixed batch size."""
+"""Calibration of DEBA for an architecture, from one run at a fixed batch size."""
 
 import math
 import tempfile
@@ -22,15 +22,15 @@ from adaptive_bench.files import replacing
 from adaptive_bench.schedulers.epoch_signals import SIGNALS, confidence
 from adaptive_bench.validation import positive
 
-LEAST = 4  # epochs with all three signals
+LEAST = 4  # smallest number of epochs with all three signals
 TITLE = "# made by `adaptive-bench calibrate`; for scheduler.calibration of deba and deba_flags\n"
 
 
 def calibrate(overrides: Sequence[str], *, conf: Path, output: Path | None = None) -> Path:
-    """Train the run that the overrides describe, at a fixed batch size, and write what it shows; returns the file.
+    """Train the run that the overrides describe at a fixed batch size and write the calibration; returns the file.
 
-    The run is one like any other, in RESULTS/calibrations: it is trained once, and its cost, which has to be charged to the
-    method, stands in the file. Raises ValueError.
+    The run is kept in RESULTS/calibrations and trained only once. The file contains its cost, which must be charged to the method.
+    Raises ValueError.
     """
     ranks.refuse_several("a calibration")
     try:
@@ -108,22 +108,22 @@ def _finished(planned: RunSpec) -> tuple[Mapping[str, Any], pd.DataFrame]:
 
 
 def signals(trace: pd.DataFrame, *, window: int) -> pd.DataFrame:
-    """A row an epoch t with all three signals: SIGNALS, `confidence` c_t, and `drop`, how far the loss falls in epoch t + 1.
+    """A row an epoch t with all three signals: SIGNALS, `confidence` c_t, and `drop`, the decrease of the loss in epoch t + 1.
 
-    The trace shows an epoch's signals from the first step of the next one on; those of the last epoch are left out.
+    The trace contains an epoch's signals from the first step of the next epoch on, so those of the last epoch are missing.
     """
     epoch_samples = round(trace["samples"].iloc[-1] / trace["epoch"].iloc[-1])
     start = trace["samples"].shift(fill_value=0)
     sizes = trace["samples"] - start
-    ended = start // epoch_samples  # epochs that lie behind when the step starts
+    ended = start // epoch_samples  # completed epochs at the start of the step
     loss = (trace["loss"] * sizes).groupby(ended).sum() / sizes.groupby(ended).sum()
     if trace["samples"].iloc[-1] % epoch_samples:
-        loss = loss.iloc[:-1]  # of a part of an epoch
+        loss = loss.iloc[:-1]  # an incomplete epoch
     first = ~ended.duplicated() & (ended > 0)
     found = trace.loc[first, [f"batch_{name}" for name in SIGNALS]].set_axis(list(SIGNALS), axis=1).set_index(ended[first])
     variances = found["variance"].tolist()
     found["confidence"] = [confidence(variances[max(0, t - window) : t]) for t in range(1, len(variances) + 1)]
-    # the loss of epoch t stands at t - 1: so many epochs lay behind its steps
+    # the loss of epoch t has the index t - 1, the number of completed epochs during it
     found["drop"] = [loss.get(t - 1, math.nan) - loss.get(t, math.nan) for t in found.index]
     complete: pd.DataFrame = found.dropna(subset=list(SIGNALS))
     return complete
@@ -133,7 +133,7 @@ def learned(found: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Reference levels, weights and thresholds from the signals of a run. Raises ValueError if there are too few.
 
     Level: median over the run. Weight: |Spearman's rank correlation of the signal in epoch t with the drop of the loss in
-    epoch t + 1|, over their sum; equal weights where all are 0 or cannot be told. Thresholds: the 75th percentile of c_t,
+    epoch t + 1|, over their sum; equal weights if all are 0 or undefined. Thresholds: the 75th percentile of c_t,
     and the median of max(norm_variation, loss_variation).
     """
     if len(found) < LEAST:

@@ -1,4 +1,4 @@
-"""What stays of a run: its identity, its rows, its record, and the folder that holds them."""
+"""What a run leaves: its identity, its rows, its record, and the folder that holds them."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ class Identity:
     def of(cls, settings: Mapping[str, Any]) -> "Identity":
         flat = dict(_flatten(stable_names(settings)))
         flat = {key: value for key, value in flat.items() if not any(key == out or key.startswith(f"{out}.") for out in OUTSIDE)}
-        # a slot's own seed follows the run's unless it is set
+        # a slot's seed equals the run's unless it was set
         drawn = {key for key, value in flat.items() if key.rpartition(".")[2] == "seed" and value == flat.get("seed")}
         seedless = {key: value for key, value in flat.items() if key not in drawn | {"seed"}}
         return cls(run=_digest(flat), cell=_digest(seedless), settings=flat)
@@ -77,7 +77,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self, config: str) -> Iterator[bool]:
-        """Hold the folder for one process; False if another one holds it. How the block ends is kept as the run's state.
+        """Lock the folder for one process; False if another process holds it. How the block ends is stored as the run's state.
 
         Raises ValueError if the folder cannot be written.
         """
@@ -93,7 +93,7 @@ class RunFolder:
                 f"results folder {self.path} cannot be written ({error}); choose another with results=DIR"
             ) from error
         try:
-            for unfinished in self.path.glob(".*.[0-9]*"):  # of a process that was killed while it wrote
+            for unfinished in self.path.glob(".*.[0-9]*"):  # left by a process that was killed while writing
                 unfinished.unlink()
             if not self.finished:
                 with replacing(self.path / "config.yaml") as part:
@@ -108,7 +108,7 @@ class RunFolder:
             lock.release()
 
     def beat(self, samples: int, *, budget: int) -> None:
-        """Note how far the run is, at most once a second."""
+        """Store how far the run is, at most once a second."""
         if time.monotonic() - self._beat > 1:
             self._beat = time.monotonic()
             self._write_state("running", "", samples=samples, budget=budget)
@@ -122,7 +122,7 @@ class RunFolder:
         self._state.unlink(missing_ok=True)
 
     def noted(self) -> dict[str, Any] | None:
-        """The state of an unfinished run as its process noted it, whether or not that process still lives."""
+        """The state that the process of an unfinished run stored last, even if it is gone."""
         try:
             state: dict[str, Any] = json.loads(self._state.read_text())
         except FileNotFoundError:
@@ -130,7 +130,7 @@ class RunFolder:
         return state
 
     def state(self) -> dict[str, Any]:
-        """{"status", "reason"} and, of an unfinished run, {"samples", "budget"} as last noted."""
+        """{"status", "reason"} and, for an unfinished run, {"samples", "budget"} as last stored."""
         if self.finished:
             record = self.record()
             return {

@@ -30,24 +30,24 @@ def message(error: Exception) -> str:
 
 
 def train_or_say(cfg: DictConfig) -> float | None:
-    """`train`, with an error of the user's as one line. In a sweep it stays an exception: Hydra keeps it and goes on."""
+    """`train`, with user errors printed as one line. In a sweep the exception is kept: Hydra stores it and continues."""
     try:
         return train(cfg)
     except (ValueError, HydraException) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        # Hydra prints a line of its own in front of an exception, not in front of an exit
+        # Hydra adds a line of its own before an exception, but not before an exit
         raise SystemExit(message(error)) from error
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train one run unless it is finished or under way elsewhere. Returns its best validation metric, for sweepers."""
+    """Train one run, unless it is finished or another process trains it. Returns its best validation metric, for sweepers."""
     planned = plan(cfg, cast(DictConfig, HydraConfig.get()))
     check_form(planned.results)
     among = ranks.join(torch.device(planned.machine.device))
     if len(set(among.gather(planned.identity.run))) > 1:
         raise ValueError("the processes of this run have different settings, data or devices; start them all in the same way")
-    # what the first rank finds in the folder holds for all of them, and only it writes there
+    # all ranks follow what the first rank finds in the folder; only that rank writes
     if among.from_first(planned.folder.finished):
         return _say(planned, "was finished before; nothing to train", among)
     trainer = build(cfg, planned, among=among)
@@ -77,7 +77,7 @@ def _run(trainer: Trainer) -> tuple[str, str]:
 
 @contextmanager
 def _logged(trainer: Trainer) -> Iterator[dict[str, Any]]:
-    """Finish every logger, whatever ends the run. The block fills the summary."""
+    """Finish all loggers however the run ends. The block fills the summary."""
     summary: dict[str, Any] = {}
     try:
         yield summary
@@ -118,7 +118,7 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
 
 
 def _say(planned: RunSpec, what: str, among: Ranks) -> float | None:
-    """One line a run (a sweep says it itself); returns the best validation metric if there is one, to the first rank."""
+    """Print one line for a single run; returns the best validation metric, if any, on the first rank."""
     if not among.is_first:
         return None
     record = planned.folder.record() if planned.folder.finished else None
