@@ -98,7 +98,7 @@ def test_every_failed_run_of_a_sweep_is_named_at_the_end(cli, tmp_path, monkeypa
     step = Trainer.step
 
     def failing(self):
-        if self.samples > 100 and self.batch.sizes.maximum > 50:
+        if self.samples > 100 and self.batch_size.sizes.maximum > 50:
             raise RuntimeError("out of order")
         step(self)
 

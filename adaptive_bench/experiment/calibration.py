@@ -29,7 +29,7 @@ TITLE = "# made by `adaptive-bench calibrate`; for scheduler.calibration of deba
 def calibrate(overrides: Sequence[str], *, conf: Path, output: Path | None = None) -> Path:
     """Train the run that the overrides describe at a fixed batch size and write the calibration; returns the file.
 
-    The run is kept in RESULTS/calibrations and trained only once. The file contains its cost, which must be charged to the method.
+    The run is kept in RESULTS/calibrations and trained only once. Its cost, which must be charged to the method, is in the file.
     Raises ValueError.
     """
     ranks.refuse_several("a calibration")

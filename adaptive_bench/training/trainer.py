@@ -89,19 +89,20 @@ class Trainer:
             first = self._shape(*(controller.peek(self.position) for controller in self.sizes.values())).within(self.budget)
             backward = partial(self.backward, loss_scale=self.precision.loss_scale)
             probes.warm_up(self.model, self.task, self.estimator, backward, shape=first, needs=self.needs - PROBES)
-        for logger in self.loggers:
-            logger.start(self.steps, self.evaluations)
-        if not self.evaluations:
-            self.evaluate("validation")
-        while self.samples < self.budget:
-            before = self.samples
-            self.step()
-            if self.samples == self.budget:
-                if not self._crossed(self.evaluate_every, before):
-                    self.evaluate("validation")
-                self.evaluate("test")
-            if self._crossed(self.checkpoint_every, before):
-                self.save()
+        with self.clock.running("store"):  # whatever is not charged to another clock is bookkeeping
+            for logger in self.loggers:
+                logger.start(self.steps, self.evaluations)
+            if not self.evaluations:
+                self.evaluate("validation")
+            while self.samples < self.budget:
+                before = self.samples
+                self.step()
+                if self.samples == self.budget:
+                    if not self._crossed(self.evaluate_every, before):
+                        self.evaluate("validation")
+                    self.evaluate("test")
+                if self._crossed(self.checkpoint_every, before):
+                    self.save()
 
     def step(self) -> None:
         """Take one optimiser step, then report it to the schedulers."""

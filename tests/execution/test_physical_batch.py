@@ -194,7 +194,6 @@ def test_what_memory_holds_is_part_of_the_checkpoint(tmp_path, monkeypatch) -> N
 
 
 def test_running_out_of_memory_costs_training_time(tmp_path, monkeypatch) -> None:
-    trainer = built(tmp_path, *LARGE, "scheduler=divebatch", "estimator=microbatch", "estimator.chunks=2")
     plain = Classification.loss
 
     def loss(task, model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -204,6 +203,7 @@ def test_running_out_of_memory_costs_training_time(tmp_path, monkeypatch) -> Non
         return plain(task, model, batch)
 
     monkeypatch.setattr(Classification, "loss", loss)
+    trainer = built(tmp_path, *LARGE, "scheduler=divebatch", "estimator=microbatch", "estimator.chunks=2")
     trainer.step()
     assert trainer.clock.seconds["train"] >= 0.5
     assert trainer.clock.seconds["measure"] < 0.5

@@ -63,7 +63,7 @@ def test_torchrun_trains_one_run_and_says_so_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("dataset=markov_text", "model=lstm_small", "dataset.train_size=9000"), "the rows of a text carry a state"),
+        (("dataset=markov_text", "model=lstm_small", "dataset.train_size=9000"), "rows of text carry a hidden state"),
         (("order=curriculum",), "take order=shuffled, or one process"),
         (("scheduler=gns", "estimator=microbatch", "estimator.chunks=3"), "set estimator.chunks to 4"),
         (("scheduler=gns", "scheduler.estimator=sheet", "estimator=sheet", *FIVES), "estimator.microbatches to 6"),
