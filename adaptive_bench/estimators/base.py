@@ -172,7 +172,7 @@ class GradientEstimator(ABC):
 
     @final
     def start_epoch(self) -> None:
-        """Forget the sum behind EPOCH_GRAD_SQ_NORM and EPOCH_COMPONENT_VARIANCE."""
+        """Reset the sum of EPOCH_GRAD_SQ_NORM and EPOCH_COMPONENT_VARIANCE."""
         self._epoch_sum = {}
 
     @final

@@ -34,7 +34,7 @@ class Entropy:
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Take in every forward pass of the model; no hook stays behind."""
+        """Observe every forward pass of the model; the hook is removed afterwards."""
         handle = model.register_forward_hook(self._add)
         try:
             yield

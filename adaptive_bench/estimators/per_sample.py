@@ -79,7 +79,7 @@ class PerSample(GradientEstimator):
 class _Recorder:
     """Adds up squared norms while backward passes run, one for each chunk of the batch.
 
-    The hook at a module's output is one on the tensor: hooks on a module's backward pass forbid in-place operations behind it.
+    The hook is on the output tensor: hooks on a module's backward pass forbid in-place operations after it.
     """
 
     def __init__(self, modules: Iterable[nn.Module], *, rows: Tensor | None, clock: Clock) -> None:

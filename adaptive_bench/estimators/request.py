@@ -15,7 +15,7 @@ from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch, LossFunction
 
-Around = Callable[[int, int], AbstractContextManager[None]]  # entered for each chunk with its first row and the one behind it
+Around = Callable[[int, int], AbstractContextManager[None]]  # entered for each chunk with its rows [start, stop)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -34,7 +34,7 @@ class PhysicalBatch(Stateful):
         self._fitted: dict[bool, int] = {}  # samples of the largest batch so far that went through, measured or not
 
     def spans(self, first: int, end: int) -> list[tuple[int, int]]:
-        """The rows from `first` up to `end` in chunks: the first row of each, and the one behind its last."""
+        """The rows [first, end) as chunks [start, stop)."""
         if (rows := end - first) == 0:
             return []
         largest = min(bound for bound in (rows, self.maximum, self.limit) if bound is not None)

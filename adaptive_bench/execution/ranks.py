@@ -45,7 +45,7 @@ class Ranks:
         """
         shares = nearly_equal(total, min(self.count, max(1, total // least)))
         start = sum(shares[: self.rank])
-        return start, start + sum(shares[self.rank : self.rank + 1])  # nothing behind the last taker
+        return start, start + sum(shares[self.rank : self.rank + 1])  # empty for ranks without items
 
     def all_reduce(self, *values: float) -> list[float]:
         """The sum of each value over the ranks."""

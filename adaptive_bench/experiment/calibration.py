@@ -83,7 +83,7 @@ def _composed(overrides: Sequence[str], *, conf: Path) -> DictConfig:
 def _check(cfg: DictConfig, output: Path) -> None:
     """Whether the run can give enough signals, and its file be written, before it is trained."""
     positive("epochs", cfg.epochs)
-    # the first epoch has none before it to be compared with, the last one no step behind it that shows its signals
+    # the first epoch has no epoch before it to compare with, and no step after the last one reports its signals
     count = math.ceil(cfg.epochs) - 2
     if count < LEAST:
         raise ValueError(f"epochs={cfg.epochs}: signals of {max(count, 0)} epochs; epochs={LEAST + 2} or more is expected")

@@ -25,7 +25,7 @@ def bars(*, show: bool) -> Progress:
 
 
 class ProgressBar(Logger):
-    """One bar a run, counted in samples, with batch size, loss and the last validation metric behind it."""
+    """One bar per run, counted in samples, followed by batch size, loss and the last validation metric."""
 
     def __init__(self, title: str, *, budget: int, metric: str) -> None:
         self.title = title

@@ -109,5 +109,5 @@ def resize_interval(position: Position, interval: int | None) -> int:
     return max(1, round(position.epochs / 10)) if interval is None else interval
 
 
-def resized(size: float, wish: float, *, monotone: bool) -> float:
-    return max(wish, size) if monotone else max(wish, 1.0)
+def resized(size: float, proposed: float, *, monotone: bool) -> float:
+    return max(proposed, size) if monotone else max(proposed, 1.0)

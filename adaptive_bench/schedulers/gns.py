@@ -74,8 +74,8 @@ class GradientNoiseScale(FeedbackScheduler):
         else:
             self._add_ratio(seen)
             known = not math.isnan(self.ratio.value)
-        if known and (wish := self.kappa * self.noise_scale) > 0:
-            self.size = max(wish, float(seen.granted)) if self.monotone else wish
+        if known and (proposed := self.kappa * self.noise_scale) > 0:
+            self.size = max(proposed, float(seen.granted)) if self.monotone else proposed
 
     def _add_ratio(self, seen: Observation) -> None:
         if not (seen.uncut and math.isfinite(seen.stats[Stat.MICROBATCH_RATIO])):

@@ -117,8 +117,8 @@ def planned_trajectory(schedule: SizeScheduler, position: Position) -> Trajector
     budget, epoch = position.budget, position.epoch_samples
     # the first sample of each share: one rounded down would still be in the share before
     starts = [-(-share * budget // SHARES) for share in range(SHARES)]
-    wishes = [schedule.propose(Position(start, budget, epoch)) for start in starts]
-    sizes = [min(wish, sys.float_info.max) for wish in wishes]  # with an infinite one there would be no mean
+    proposed = [schedule.propose(Position(start, budget, epoch)) for start in starts]
+    sizes = [min(size, sys.float_info.max) for size in proposed]  # an infinite size has no mean
     return Trajectory.pieces(sizes, [1] * SHARES, [1 / size for size in sizes], cut=False)
 
 
