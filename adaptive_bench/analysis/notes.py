@@ -51,8 +51,8 @@ def _target(table: Table) -> str:
     scale = " on logarithms" if table.records["metric"].iloc[0] == "perplexity" else ""
     return (
         f"Target: validation {name} of {table.target:.6g}, which is {100 * table.fraction:g} % of the way{scale} from the "
-        f"untrained model to the median of the best values of {table.baseline}. It comes from the seeds of this table and so "
-        f"leans towards them; a target from other seeds, given with --target, does not.{early}"
+        f"untrained model to the median of the best values of {table.baseline}. It comes from the seeds of this table and is "
+        f"therefore biased in their favour; give a target from other seeds with --target.{early}"
     )
 
 
@@ -122,8 +122,8 @@ def _misses(table: Table) -> str:
     if all(cost.complete for row in table.rows for cost in row.costs.values()):
         return ""
     return (
-        "Not every run reached the target. An arm with misses shows the median of its costs, a miss being infinite; a speed-up "
-        "is printed (otherwise -) only where every run it compares reached the target: misses are not dropped or filled in."
+        "Not every run reached the target. For an arm with misses the median cost is shown (a miss counts as inf), and "
+        "no speed-up is given (-). Misses are neither dropped nor filled in."
     )
 
 

@@ -86,7 +86,7 @@ class MeanMatched(Control):
     `match=updates`: the mean over its updates, samples / updates, which spends the budget in as many of them as that
     run. `match=samples`: the mean over its samples, sum_i B_i^2 / sum_i B_i over a recorded run's steps for images, the size
     that the average sample was served in; never below the other. A last step that the budget cut counts as the part of a step
-    that it is. For the sizes that a schedule proposes at 100 equal shares of the budget (before the range rounds them), the two means
+    that it is. For a schedule's proposed sizes at 100 equal shares of the budget, before the range rounds them, the two means
     are the harmonic and the arithmetic one: 41.29 and 99.2 where 16 doubles to 256 in five equal stages. The range rounds the
     mean, so updates can differ by that.
     `trace` as in `Replay`, `schedule` as in `Reversed`; `initial` has no effect.
