@@ -31,6 +31,7 @@ def test_the_rooms_of_the_public_api_are_attributes_of_the_package():
         _ = adaptive_bench.scheduler
 
 
+@pytest.mark.slow
 def test_type_checkers_know_the_classes_and_refuse_a_misspelt_name(tmp_path):
     (tmp_path / "user.py").write_text(
         "import adaptive_bench\n"

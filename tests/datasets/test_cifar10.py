@@ -1,10 +1,12 @@
 """The real CIFAR-10."""
 
+import pytest
 import torch
 
 from adaptive_bench.datasets.images import read_prepared
 
 
+@pytest.mark.slow
 def test_cifar10_is_cifar10(real_data):
     root = real_data("cifar10")
     (images, labels), (test_images, test_labels) = read_prepared("cifar10", root=str(root), shape=(32, 32, 3), classes=10)

@@ -82,7 +82,7 @@ _DIFFERENCES: dict[str, Callable[[], None]] = {
     ("unlike", "overrides"),
     [
         pytest.param("clock", (*RUNS["goodput"], "epochs=5"), marks=pytest.mark.slow),
-        (
+        pytest.param(
             "evaluations",
             (
                 "scheduler=plateau",
@@ -92,6 +92,8 @@ _DIFFERENCES: dict[str, Callable[[], None]] = {
                 "epochs=5",
                 "optimizer.lr=0.001",
             ),
+            marks=pytest.mark.slow,
+        ),
         ),
         ("statistics", RUNS["gns"]),
         ("weights", NORMALISED),
