@@ -94,7 +94,6 @@ _DIFFERENCES: dict[str, Callable[[], None]] = {
             ),
             marks=pytest.mark.slow,
         ),
-        ),
         ("statistics", RUNS["gns"]),
         ("weights", NORMALISED),
     ],
