@@ -32,7 +32,7 @@ demo: $(READY) ## a small real sweep on embedded data: table on the terminal, re
 # one process a core, four at most: each may take 4 GB
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
-test: $(READY) ## the tests, without the slow ones: under 3 minutes on two cores
+test: $(READY) ## the tests, without the slow ones: three minutes on two cores
 	$(PYTEST) -m "not slow"
 
 test-slow: $(READY) ## only the slow tests
