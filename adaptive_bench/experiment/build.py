@@ -28,7 +28,7 @@ from adaptive_bench.experiment.record import Identity, RunFolder
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
-from adaptive_bench.schema import FORM_LINE
+from adaptive_bench.schema import CHOICES, FORM_LINE
 from adaptive_bench.sizes import Position, SizeRange
 from adaptive_bench.streams.order import epoch_generator
 from adaptive_bench.training.curriculum import Curriculum
@@ -38,7 +38,6 @@ from adaptive_bench.training.update import Update
 from adaptive_bench.validation import positive, whole_number
 
 Made = TypeVar("Made")
-SLOTS = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule")  # the choices that a record names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class RunSpec:
 
     identity: Identity
     seed: int
-    choices: Mapping[str, str]  # the option chosen for each of SLOTS, and the arm or ""
+    choices: Mapping[str, str]  # the option chosen for each of CHOICES; "" without an arm
     machine: Machine
     results: Path
     folder: RunFolder
@@ -79,8 +78,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     return RunSpec(
         identity=identity,
         seed=cfg.seed,
-        choices={slot: choices[slot if slot != "block_scheduler" else "scheduler@block_scheduler"] for slot in SLOTS}
-        | {"arm": choices.get("arm") or ""},
+        choices={name: choices.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES},
         machine=here,
         results=Path(cfg.results),
         folder=RunFolder(Path(cfg.results), identity.run),
