@@ -21,7 +21,14 @@ from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment import machine
-from adaptive_bench.experiment.compatibility import check_conventions, check_fixed_tokens, check_room, check_shareable
+from adaptive_bench.experiment.compatibility import (
+    check_conventions,
+    check_decay,
+    check_fixed_tokens,
+    check_own_rule,
+    check_room,
+    check_shareable,
+)
 from adaptive_bench.experiment.fingerprint import by_content
 from adaptive_bench.experiment.machine import Machine
 from adaptive_bench.experiment.record import Identity, RunFolder
@@ -38,6 +45,21 @@ from adaptive_bench.training.update import Update
 from adaptive_bench.validation import positive, whole_number
 
 Made = TypeVar("Made")
+
+
+def epochs_in(share: float, *, _root_: DictConfig) -> float:
+    """`${epochs_in:0.3}`: so many epochs are this share of the budget."""
+    positive("epochs", _root_.epochs)
+    return share * float(_root_.epochs)
+
+
+def whole_epochs_in(share: float, *, _root_: DictConfig) -> int:
+    """`${whole_epochs_in:0.1}`: the same in whole epochs, at least one."""
+    return max(1, round(epochs_in(share, _root_=_root_)))
+
+
+for resolver in (epochs_in, whole_epochs_in):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +86,13 @@ class RunSpec:
 def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
     alone = hydra.mode != RunMode.MULTIRUN
-    choices = hydra.runtime.choices
+    chosen = hydra.runtime.choices
+    choices = {name: chosen.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES}
+    if choices["arm"] and any(override.startswith("lr_rule=") for override in hydra.overrides.task):
+        choices["arm"] += f" (lr_rule={choices['lr_rule']})"  # not the method as published
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings.pop("hydra", None)
-    settings.pop("study")  # arms have already interpolated its values
+    settings.pop("workload")  # arms have already interpolated its values
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
     if here.ranks > 1:
@@ -78,7 +103,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     return RunSpec(
         identity=identity,
         seed=cfg.seed,
-        choices={name: choices.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES},
+        choices=choices,
         machine=here,
         results=Path(cfg.results),
         folder=RunFolder(Path(cfg.results), identity.run),
@@ -119,6 +144,9 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     update = _update(cfg, model, start)
     if task.has_blocks:
         check_room(batch, block, start)
+    check_decay(batch.scheduler, start)
+    if not planned.choices["arm"]:
+        check_own_rule(batch.scheduler, update.rule)
     check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=update.rule)
     if among.count > 1:
         check_shareable(task, is_ordered=bool(cfg.order))

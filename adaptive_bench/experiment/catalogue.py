@@ -1,6 +1,7 @@
 """The options of every slot of the configuration."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ def show(conf: Path) -> None:
     """
     console = Console(width=None if Console().is_terminal else 200)
     for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
-        columns = ("needs", "blocks", "source") if folder.name == "scheduler" else ()
+        columns = {"scheduler": ("needs", "blocks", "source"), "arm": ("source", "left open by it")}.get(folder.name, ())
         table = Table("option", "what", *columns, "settings", title=folder.name, title_justify="left", expand=True)
         for file in sorted(folder.glob("[!_]*.yaml")):  # a file that begins with _ is what others share
             table.add_row(file.stem, *map(escape, describe(file)))
@@ -29,12 +30,11 @@ def show(conf: Path) -> None:
 def describe(file: Path) -> list[str]:
     """A row of the table: the description, for a scheduler three more cells, and the settings with their values."""
     settings = cast(DictConfig, OmegaConf.load(file))
-    first = file.read_text().splitlines()[0]
-    if "_target_" not in settings:  # arms and sweeps describe themselves in their second line
-        comments = [
-            line.lstrip("# ") for line in file.read_text().splitlines() if line.startswith("#") and "@package" not in line
-        ]
-        return [(comments or [first.partition("# ")[2]])[0], ""]
+    if "_target_" not in settings:  # arms and sweeps describe themselves in comments
+        comments = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
+        first = file.read_text().splitlines()[0]
+        more = [_after(f"{name}: ", comments) for name in ("Source", "Open")] if file.parent.name == "arm" else []
+        return [(comments or [first.partition("# ")[2]])[0], *more, ""]
     target = get_object(settings["_target_"])
     lines = (inspect.getdoc(target) or "").splitlines()
     plain = cast(dict[str, Any], OmegaConf.to_container(settings))  # interpolations stay as they are written
@@ -43,6 +43,11 @@ def describe(file: Path) -> list[str]:
     if isinstance(target, type) and issubclass(target, SizeScheduler):
         more = [needs(target), "no" if target.not_for_blocks else "yes", source(target)]
     return [lines[0] if lines else "", *more, shown]
+
+
+def _after(start: str, lines: Sequence[str]) -> str:
+    """The rest of the first line that starts so; empty without one."""
+    return next((line.removeprefix(start).removesuffix(".") for line in lines if line.startswith(start)), "")
 
 
 def needs(scheduler: type[SizeScheduler]) -> str:

@@ -1,13 +1,41 @@
 """Checks that the assembled components of a run are compatible."""
 
+from dataclasses import replace
+
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.learning_rate import rules
 from adaptive_bench.learning_rate.rules import LrRule, Unchanged
+from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed
+from adaptive_bench.schedulers.smith import Seesaw, Smith
 from adaptive_bench.schedulers.trajectory import Control
 from adaptive_bench.sizes import Position
 from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.validation import one_of
+
+
+def check_decay(scheduler: SizeScheduler, start: Position) -> None:
+    """Raises ValueError if the size is to grow where the learning rate decays, and it never does."""
+    if isinstance(scheduler, Smith):
+        positions = [replace(start, samples=start.budget * share // 100) for share in range(100)]
+        if len({scheduler.schedule(position) for position in positions}) == 1:
+            name = type(scheduler).__name__.lower()
+            raise ValueError(
+                f"scheduler={name}: the size grows where the learning rate's schedule decays, and in this run it never does; "
+                f"take lr_schedule=cosine or multistep, or arm={name}, which sets one"
+            )
+
+
+def check_own_rule(scheduler: SizeScheduler, rule: LrRule) -> None:
+    """Raises ValueError if a method that is a size and a learning rate has another method's learning rate."""
+    own = {Smith: rules.Smith, Seesaw: rules.Seesaw}.get(type(scheduler))
+    if own is not None and not isinstance(rule, own):
+        name = own.__name__.lower()
+        raise ValueError(
+            f"scheduler={name}: the method is a size and a learning rate, and this run has another one; "
+            f"add lr_rule={name}, or take arm={name}, which sets both"
+        )
 
 
 def check_room(batch: SizeController, block: SizeController, start: Position) -> None:

@@ -75,6 +75,11 @@ class RunFolder:
         """The record of a finished run."""
         return dict(pd.read_parquet(self._record).iloc[0])
 
+    def trajectory(self) -> str:
+        """A digest of the sizes and learning rates of a finished run, step by step."""
+        steps = pd.read_parquet(self.path / "trace.parquet", columns=["batch_size", "block_size", "lr"])
+        return hashlib.sha256(steps.to_numpy(float).tobytes()).hexdigest()
+
     @contextmanager
     def claimed(self, config: str) -> Iterator[bool]:
         """Lock the folder for one process; False if another process holds it. How the block ends is stored as the run's state.

@@ -166,12 +166,28 @@ class Watch:
             self.bars.stop()
         ends = Counter(planned.folder.state()["status"] for planned in self.plans.values())
         self._print(f"{len(self.plans)} runs: " + ", ".join(f"{count} {status}" for status, count in sorted(ends.items())))
+        if like_fixed := self._like_fixed():
+            self._print(f"never another size or learning rate than fixed: {', '.join(like_fixed)}")
         lost = 0
         for planned in self.waiting:
             state = planned.folder.state()
             self._print(f"{state['status']}: {planned.title} ({planned.folder.path}): {state['reason']}")
             lost += state["status"] != "running"
         return lost
+
+    def _like_fixed(self) -> list[str]:
+        """The titles of the finished runs that took the same sizes and learning rates as a fixed one, on the same workload."""
+        fixed = set[tuple[str, ...]]()
+        others = []
+        for planned in self.plans.values():
+            if not planned.folder.finished:
+                continue
+            key = (planned.choices["dataset"], planned.choices["model"], str(planned.seed), planned.folder.trajectory())
+            if planned.choices["scheduler"] == planned.choices["block_scheduler"] == "fixed":
+                fixed.add(key)
+            else:
+                others.append((key, planned.title))
+        return [title for key, title in others if key in fixed]
 
     def _print(self, line: str) -> None:
         self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
