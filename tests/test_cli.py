@@ -147,10 +147,8 @@ def test_list_shows_every_option_of_every_slot(cli):
     code, out, _ = cli("list")
     assert code == 0
     for file in conf().glob("*/[!_]*.yaml"):
-        (line,) = [
-            line for line in out.splitlines() if line.split() and line.strip("│ ").split(" ")[0] == file.stem and "│" in line
-        ][:1]
-        assert len(line.strip("│ ").split("│")[1].split()) >= 2, file
+        cells = [line.split("│") for line in out.splitlines() if line.startswith("│")]
+        assert any(name.strip() == file.stem and len(what.split()) >= 2 for _, name, what, *_ in cells), file
 
 
 def test_list_shows_of_every_scheduler_what_it_is_what_it_needs_and_where_it_is_from():
@@ -165,6 +163,18 @@ def test_list_shows_of_every_scheduler_what_it_is_what_it_needs_and_where_it_is_
         assert source, name
     assert rows["gns"][1:4] == ["grad_sq_norm grad_variance", "no", rows["gns"][3]]
     assert rows["linear"][1:4] == ["nothing", "yes", "lab sheet, strategy 1"]
+
+
+def test_list_shows_of_every_method_its_source_and_what_that_leaves_open():
+    from adaptive_bench.__main__ import conf
+    from adaptive_bench.experiment.catalogue import describe
+
+    rows = {file.stem: describe(file) for file in (conf() / "arm").glob("*.yaml")}
+    for name, (what, source, left_open, _) in rows.items():
+        assert len(what.split()) >= 3, name
+        assert bool(source) == bool(left_open), name
+    assert rows["smith"][1] == "Smith, Kindermans, Ying, Le 2018, arXiv 1711.00489"
+    assert not rows["fixed_small"][1]
 
 
 def test_without_a_command_the_help_is_printed(cli):

@@ -252,22 +252,22 @@ OTHER_SETTINGS = {  # by data set, by the beginning of an arm's name, by arm
     ),
     "zaremba": ("dataset.loss_reduction=mean", "optimizer.momentum=0.9", "model.dropout=0.1", "model.init=1", "model.tied=true"),
     "block": ("dataset.loss_reduction=sum_time",),
-    "study_small": (
+    "fixed_small": (
         "epochs=100", "dataset.train_size=5000", "dataset.validation_size=1000", "dataset.test_size=2000", "dataset.crop=0",
         "dataset.flip=false", "dataset.mean=[0,0,0]", "dataset.std=[1,1,1]", "model=resnet8", "model.norm=group",
-        "model.stem=imagenet", "study.lr=0.2", "scheduler.initial=64", "optimizer.momentum=0", "optimizer.weight_decay=0",
+        "model.stem=imagenet", "optimizer.lr=0.2", "scheduler.initial=64", "optimizer.momentum=0", "optimizer.weight_decay=0",
         "optimizer.nesterov=true", "max_grad_norm=1", "max_physical_batch=64", "momentum_half_life=1000", "precision=bf16",
         "order=curriculum", "lr_rule=linear", "lr_schedule=constant", "lr_schedule.warmup=5", "lr_schedule.final=0.1",
         "batch_size.minimum=8", "batch_size.maximum=1024", "batch_size.multiple_of=8", "scheduler=step",
     ),
-    "study_large_rescaled": ("study.large_lr=0.4", "batch_size.maximum=1024"),
-    "study_adabatch": ("scheduler.factor=4", "study.interval=10", "batch_size.growth_cap=1.5", "batch_size.cooldown=30"),
-    "study_adabatch_rescaled": ("lr_rule=sqrt",),
-    "study_divebatch": (
-        "study.delta=0.01", "study.interval=10", "scheduler.monotone=false", "scheduler.variant=moments", "estimator=microbatch",
+    "fixed_large_rescaled": ("workload.large_lr=0.4", "batch_size.maximum=1024"),
+    "doubling": ("scheduler.factor=4", "workload.resize_every=10", "batch_size.growth_cap=1.5", "batch_size.cooldown=30"),
+    "doubling_rescaled": ("lr_rule=sqrt",),
+    "divebatch": (
+        "workload.delta=0.01", "workload.resize_every=10", "scheduler.monotone=false", "scheduler.variant=moments", "estimator=microbatch",
         "estimator.fraction=0.5",
     ),
-    "study_divebatch_rescaled": ("lr_rule=none",),
+    "divebatch_rescaled": ("lr_rule=none",),
 }  # fmt: skip
 
 
