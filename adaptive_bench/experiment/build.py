@@ -1,8 +1,9 @@
 """From configuration to finished objects. Nothing outside this file reads the configuration."""
 
+import copy
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from adaptive_bench.datasets.base import Task
@@ -25,6 +26,7 @@ from adaptive_bench.experiment.compatibility import check_conventions, check_fix
 from adaptive_bench.experiment.fingerprint import by_content
 from adaptive_bench.experiment.machine import Machine
 from adaptive_bench.experiment.record import Identity, RunFolder
+from adaptive_bench.experiment.recorded import READ_WITH, Recorded, recorded
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
@@ -53,6 +55,7 @@ class RunSpec:
     progress: bool
     alone: bool  # not part of a sweep
     config: str  # the resolved settings as yaml
+    recorded: Recorded  # what the settings of the schedulers name
 
     @property
     def title(self) -> str:
@@ -73,7 +76,8 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     if here.ranks > 1:
         settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
     whole_number("seed", cfg.seed, least=0)
-    identity = Identity.of(by_content(settings))
+    found = {slot: call(slot, recorded, settings[slot]) for slot in ("scheduler", "block_scheduler")}
+    identity = Identity.of(by_content(settings, found))
     refuse_not_finite(identity.settings)
     return RunSpec(
         identity=identity,
@@ -84,6 +88,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
         folder=RunFolder(Path(cfg.results), identity.run),
         progress=cfg.progress,
         alone=alone,
+        recorded=found,
         config=FORM_LINE + OmegaConf.to_yaml(OmegaConf.create(settings)),
     )
 
@@ -114,8 +119,8 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     positive("epochs", cfg.epochs)
     epoch = task.train.epoch_samples
     start = Position(0, max(1, round(cfg.epochs * epoch)), epoch)
-    batch = _slot(cfg, "scheduler", "batch_size", start, largest=epoch)
-    block = _slot(cfg, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
+    batch = _slot(cfg, planned, "scheduler", "batch_size", start, largest=epoch)
+    block = _slot(cfg, planned, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
     update = _update(cfg, model, start)
     if task.has_blocks:
         check_room(batch, block, start)
@@ -179,7 +184,7 @@ def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
     schedule = make(cfg, "lr_schedule")
     call("lr_schedule", schedule, start)
     return Update(
-        optimizer=call("optimizer", make(cfg, "optimizer"), model.parameters()),
+        optimizer=make(cfg, "optimizer", model.parameters()),
         lr=cfg.optimizer.lr,
         rule=make(cfg, "lr_rule"),
         schedule=schedule,
@@ -188,14 +193,27 @@ def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
     )
 
 
-def make(cfg: DictConfig, slot: str, **arguments: Any) -> Any:
-    """Instantiate a slot; a ValueError is prefixed with the slot's name: "scheduler.initial=0: a finite number ..."."""
+def make(cfg: DictConfig, slot: str, *objects: Any, **values: Any) -> Any:
+    """Instantiate a slot; a ValueError is prefixed with the slot's name: "scheduler.initial=0: a finite number ...".
+
+    `values` replace settings of their names. They are handed on as they are, where Hydra would make configurations of them.
+    """
+    settings = copy.deepcopy(cfg[slot])
+    _leave_out(settings, {*READ_WITH, *values})
     try:
-        return instantiate(cfg[slot], **arguments)
+        return call(slot, partial(instantiate(settings, _partial_=True), *objects, **values))
     except InstantiationException as error:
         if isinstance(error.__cause__, (ValueError, TypeError)):
             raise named(slot, error.__cause__) from error
         raise
+
+
+def _leave_out(settings: DictConfig, names: Collection[str]) -> None:
+    with open_dict(settings):
+        for name in [name for name in settings if name in names]:
+            del settings[name]
+    if OmegaConf.is_dict(settings.get("schedule")):  # a control's, which may be another control
+        _leave_out(settings.schedule, READ_WITH)
 
 
 def call(slot: str, function: Callable[..., Made], *arguments: Any) -> Made:
@@ -211,9 +229,9 @@ def named(slot: str, error: Exception) -> ValueError:
     return ValueError(f"{slot}.{error}" if re.match(r"\w+=", str(error)) else f"{slot}: {error}")
 
 
-def _slot(cfg: DictConfig, scheduler: str, size: str, start: Position, *, largest: int) -> SizeController:
+def _slot(cfg: DictConfig, planned: RunSpec, scheduler: str, size: str, start: Position, *, largest: int) -> SizeController:
     """A scheduler with its range, cut to what the data set has. A larger minimum or first size is refused."""
-    rule: SizeScheduler = make(cfg, scheduler)
+    rule: SizeScheduler = make(cfg, scheduler, **planned.recorded[scheduler])
     if size == "block_size" and largest == 1 and not isinstance(rule, Fixed):
         raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
     if size == "block_size" and rule.not_for_blocks:
@@ -245,10 +263,5 @@ def _loggers(cfg: DictConfig, planned: RunSpec, *, budget: int, metric: str) -> 
     if cfg.logger:
         identity = planned.identity
         labels = {"run": identity.run, "cell": identity.cell, "name": planned.title, "settings": identity.settings}
-        loggers.append(
-            call(
-                "logger",
-                partial(make(cfg, "logger"), **labels, **({} if cfg.logger.folder else {"folder": str(planned.results)})),
-            )
-        )
+        loggers.append(make(cfg, "logger", **labels, folder=cfg.logger.folder or str(planned.results)))
     return loggers

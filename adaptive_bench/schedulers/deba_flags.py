@@ -22,7 +22,7 @@ class DebaFlags(EpochController):
     the sources do not say. theta_conf and theta_stab belong to the architecture, and no source prints their values: each
     is the setting, else the `calibration`'s, else ours from the window itself, the 75th percentile of c and the median
     of max(norm_variation, loss_variation), the current epoch excluded. While one of them is unknown, the size holds.
-    `architecture` is the run's model, against which a calibration is checked; `measure_every` has no effect.
+    `measure_every` has no effect.
 
     Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809.
     """
@@ -36,7 +36,7 @@ class DebaFlags(EpochController):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._thresholds: dict[str, float] = {}
-        if (known := self.calibrated()) is not None:
+        if (known := self.calibration) is not None:
             self._thresholds = {"theta_conf": known.thresholds["confidence"], "theta_stab": known.thresholds["stability"]}
         for name, value in (("theta_conf", self.theta_conf), ("theta_stab", self.theta_stab)):
             if value is not None:
