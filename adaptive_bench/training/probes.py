@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from torch import nn
 
 from adaptive_bench.datasets.base import Task
-from adaptive_bench.estimators.base import GradientEstimator, Measurement
+from adaptive_bench.estimators.base import GradientEstimator
+from adaptive_bench.estimators.request import BackwardResult
 from adaptive_bench.execution.snapshot import Snapshot
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
-Backward = Callable[[Batch, AbstractSet[Stat]], Measurement]  # the run's own, by `estimator` on `model`
+Backward = Callable[[Batch, AbstractSet[Stat]], BackwardResult]  # the run's own, by `estimator` on `model`
 
 
 def warm_up(
