@@ -21,7 +21,7 @@ from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import Snapshot
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch, LossFunction
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Positive, check
 
 EPOCH = frozenset({Stat.EPOCH_GRAD_SQ_NORM, Stat.EPOCH_COMPONENT_VARIANCE})
 
@@ -76,7 +76,7 @@ class GradientEstimator(ABC):
         Raises ValueError for a need that is not provided, and if a single row does not fit into memory.
         """
         self._refuse_missing(needs)
-        positive("loss_scale", loss_scale)
+        check("loss_scale", loss_scale, Positive)
         model.zero_grad(set_to_none=True)
         chunks, ranks = PhysicalBatch() if chunks is None else chunks, Ranks() if ranks is None else ranks
         clock = Clock(batch.targets.device) if clock is None else clock

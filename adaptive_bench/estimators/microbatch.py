@@ -16,7 +16,7 @@ from adaptive_bench.estimators.moments import RATIO, SPREAD
 from adaptive_bench.estimators.request import BackwardRequest, Finish
 from adaptive_bench.execution.physical_batch import nearly_equal
 from adaptive_bench.stats import Stat
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Several, check_fields
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -44,11 +44,10 @@ class MicroBatch(GradientEstimator):
 
     provides: ClassVar[frozenset[Stat]] = GradientEstimator.provides | SPREAD
 
-    chunks: int = 4
+    chunks: Several = 4  # one micro-batch has no spread
 
     def __post_init__(self) -> None:
-        if isinstance(self.chunks, bool) or not isinstance(self.chunks, int) or self.chunks < 2:
-            raise ValueError(f"chunks={self.chunks!r}: a whole number from 2 up is expected, one micro-batch has no spread")
+        check_fields(self)
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         share_equally("chunks", self.chunks, ranks=ranks)
@@ -96,11 +95,11 @@ class Sheet(GradientEstimator):
 
     provides: ClassVar[frozenset[Stat]] = GradientEstimator.provides | RATIO
 
-    microbatches: int = 4
+    microbatches: Several = 4
     _split: MicroBatch = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        whole_number("microbatches", self.microbatches, least=2)
+        check_fields(self)
         self._split = MicroBatch(chunks=self.microbatches)
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:

@@ -20,6 +20,7 @@ from adaptive_bench.estimators.request import BackwardRequest, Finish
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
+from adaptive_bench.validation import Shrinkage, Whole, check_fields
 
 
 @final
@@ -37,12 +38,11 @@ class PerSample(GradientEstimator):
 
     hooks: ClassVar[frozenset[Stat]] = GradientEstimator.hooks | MOMENTS
 
-    fraction: float = 1 / 8
-    seed: int = 0
+    fraction: Shrinkage = 1 / 8  # of the rows
+    seed: Whole = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction={self.fraction!r}: the share of the rows to measure is expected, above 0 and at most 1")
+        check_fields(self)
         self.generator = torch.Generator().manual_seed(self.seed)
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:

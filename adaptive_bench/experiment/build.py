@@ -1,13 +1,12 @@
 """From configuration to finished objects. Nothing outside this file reads the configuration."""
 
 import copy
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from hydra.errors import InstantiationException
@@ -37,9 +36,16 @@ from adaptive_bench.training.curriculum import Curriculum
 from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.training.trainer import Trainer
 from adaptive_bench.training.update import Update
-from adaptive_bench.validation import positive, whole_number
+from adaptive_bench.validation import Count, Positive, Whole, check, check_arguments
 
 Made = TypeVar("Made")
+
+KINDS: dict[str, Any] = {  # of the settings that no object takes
+    "seed": Whole, "epochs": Positive, "evaluate_every": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,
+    "max_physical_batch": Count | None, "precision": Literal["fp32", "bf16", "fp16"], "compile": bool, "results": str,
+    "max_grad_norm": Positive | None, "momentum_half_life": Positive | None, "tokens_per_step": Literal["floating", "fixed"],
+    "device": Literal["auto", "cpu", "cuda"], "threads": Count | None, "progress": bool,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,8 @@ class RunSpec:
 
 def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
+    for name, kind in KINDS.items():
+        check(name, OmegaConf.select(cfg, name), kind)
     alone = hydra.mode != RunMode.MULTIRUN
     choices = hydra.runtime.choices
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -75,10 +83,8 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     settings["device"] = here.device
     if here.ranks > 1:
         settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
-    whole_number("seed", cfg.seed, least=0)
     found = {slot: call(slot, recorded, settings[slot]) for slot in ("scheduler", "block_scheduler")}
     identity = Identity.of(by_content(settings, found))
-    refuse_not_finite(identity.settings)
     return RunSpec(
         identity=identity,
         seed=cfg.seed,
@@ -91,14 +97,6 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
         recorded=found,
         config=FORM_LINE + OmegaConf.to_yaml(OmegaConf.create(settings)),
     )
-
-
-def refuse_not_finite(settings: Mapping[str, Any]) -> None:
-    """Raises ValueError for a setting that is nan or infinite; most would cause an error only many steps later."""
-    for name, value in settings.items():
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{name}={value}: a finite number is expected")
 
 
 def _jobs(launcher: DictConfig) -> int:
@@ -116,7 +114,6 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     model: nn.Module = make(cfg, "model", inputs=task.inputs, outputs=task.outputs)
     # images are stored channels-last, and convolutions are faster that way
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    positive("epochs", cfg.epochs)
     epoch = task.train.epoch_samples
     start = Position(0, max(1, round(cfg.epochs * epoch)), epoch)
     batch = _slot(cfg, planned, "scheduler", "batch_size", start, largest=epoch)
@@ -153,8 +150,6 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         torch.manual_seed(epoch_generator(cfg.seed, among.rank, purpose=5).initial_seed())
     if planned.machine.device == planned.identity.settings["device"]:  # a sweep builds its runs on the CPU first
         trainer.precision.check(model)
-    if not isinstance(cfg.compile, bool):
-        raise ValueError(f"compile={cfg.compile!r}: true or false is expected")
     if cfg.compile:
         compilation.compile_model(
             model, hooked=trainer.estimator.hooked(trainer.needs), estimator=type(trainer.estimator).__name__
@@ -177,10 +172,6 @@ def _arrangement(cfg: DictConfig, planned: RunSpec, task: Task) -> Callable[[nn.
 
 
 def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
-    positive("optimizer.lr", cfg.optimizer.lr)
-    for name in ("max_grad_norm", "momentum_half_life"):
-        if cfg[name] is not None:
-            positive(name, cfg[name])
     schedule = make(cfg, "lr_schedule")
     call("lr_schedule", schedule, start)
     return Update(
@@ -201,7 +192,9 @@ def make(cfg: DictConfig, slot: str, *objects: Any, **values: Any) -> Any:
     settings = copy.deepcopy(cfg[slot])
     _leave_out(settings, {*READ_WITH, *values})
     try:
-        return call(slot, partial(instantiate(settings, _partial_=True), *objects, **values))
+        made = instantiate(settings, _partial_=True, _convert_="all")
+        call(slot, check_arguments, made.func, made.keywords)
+        return call(slot, partial(made, *objects, **values))
     except InstantiationException as error:
         if isinstance(error.__cause__, (ValueError, TypeError)):
             raise named(slot, error.__cause__) from error
@@ -252,7 +245,6 @@ def _slot(cfg: DictConfig, planned: RunSpec, scheduler: str, size: str, start: P
 
 
 def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:
-    positive(name, cfg[name])
     return max(1, round(float(cfg[name]) * epoch_samples))
 
 

@@ -3,11 +3,12 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.trajectory import Control, Trajectory
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import one_of, whole_number
+from adaptive_bench.validation import Whole
 
 
 @dataclass(kw_only=True)
@@ -42,11 +43,7 @@ class Shuffled(Control):
     Source: ours, a control.
     """
 
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("seed", self.seed, least=0)
+    seed: Whole = 0
 
     def altered(self, path: Trajectory) -> Trajectory:
         # of all that `random` offers, only random() promises the same numbers under every Python
@@ -89,11 +86,7 @@ class MeanMatched(Control):
     Source: ours, a control.
     """
 
-    match: str = "updates"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("match", self.match, ("updates", "samples"))
+    match: Literal["updates", "samples"] = "updates"
 
     def altered(self, path: Trajectory) -> Trajectory:
         weights = path.updates if self.match == "updates" else path.samples
@@ -116,11 +109,10 @@ class Jump(SizeScheduler):
     """
 
     trace: Trajectory
-    at: str = "maximum"
+    at: Literal["maximum", "change"] = "maximum"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("at", self.at, ("maximum", "change"))
         sizes = self.trace.sizes
         self._first, self._largest = sizes[0], max(sizes)
         changes = (step for step, size in enumerate(sizes) if size != self._first)

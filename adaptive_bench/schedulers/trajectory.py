@@ -58,10 +58,7 @@ class Trajectory:
         """The whole pieces in another order; one that the budget cut stays last, where a budget cuts."""
         order = [*order, *range(self.whole(), len(self.sizes))]
         return self.pieces(
-            [self.sizes[i] for i in order],
-            [self.samples[i] for i in order],
-            [self.updates[i] for i in order],
-            cut=self.cut,
+            [self.sizes[i] for i in order], [self.samples[i] for i in order], [self.updates[i] for i in order], cut=self.cut
         )
 
     def digest(self) -> str:
@@ -118,8 +115,6 @@ def planned_trajectory(schedule: SizeScheduler, position: Position) -> Trajector
 
 
 def _refuse_feedback(schedule: SizeScheduler) -> None:
-    if not isinstance(schedule, SizeScheduler):
-        raise ValueError(f"schedule={schedule!r}: a scheduler is expected, as in +scheduler@scheduler.schedule=exponential")
     if type(schedule).observe is not SizeScheduler.observe:
         raise ValueError(
             f"schedule={type(schedule).__name__}: its sizes depend on what it observes, and a schedule may see nothing but the "

@@ -19,13 +19,7 @@ Backward = Callable[[Batch, AbstractSet[Stat]], BackwardResult]  # the run's own
 
 
 def warm_up(
-    model: nn.Module,
-    task: Task,
-    estimator: GradientEstimator,
-    backward: Backward,
-    *,
-    shape: BatchShape,
-    needs: AbstractSet[Stat],
+    model: nn.Module, task: Task, estimator: GradientEstimator, backward: Backward, *, shape: BatchShape, needs: AbstractSet[Stat]
 ) -> None:
     """Make a plain and a measured backward pass and throw both away.
 

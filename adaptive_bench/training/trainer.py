@@ -121,7 +121,7 @@ class Trainer:
         seen = Observation(
             position=self.position, shape=shape, lr=lr, loss=loss, stats=stats, uncut=shape == granted, seconds=took
         )
-        self._record("step", self.steps, decided | self._row(seen, found, batch) | {"skipped": skipped})
+        self._record("step", self.steps, self._row(seen, found, batch) | decided | {"skipped": skipped})
         self._report(replace(seen, **self._evaluate_if_due(start)), asked)
 
     def backward(self, batch: Batch, needs: AbstractSet[Stat]) -> BackwardResult:

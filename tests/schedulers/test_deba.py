@@ -238,8 +238,8 @@ def test_third_quartile_and_confidence():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"grow": 0.9}, "grow=0.9: a factor from 1 up"),
-        ({"shrink": 1.1}, "shrink=1.1: a factor of at most 1"),
+        ({"grow": 0.9}, "grow=0.9: a finite number from 1 up"),
+        ({"shrink": 1.1}, "shrink=1.1: a finite number above 0 and at most 1"),
         ({"window": 1}, "window=1"),
         ({"grad_source": "first_batch"}, "last_batch or epoch_mean"),
     ],
@@ -257,7 +257,7 @@ def test_impossible_settings_are_refused(kind, settings, says):
         (Deba, {"up": math.nan}, "up=nan"),
         (Deba, {"variance_sign": "up"}, "variance_sign='up'"),
         (Deba, {"weights": {"variance": 0.5, "norm_variation": 0.5, "loss_variation": 0.5}}, "numbers from 0 up that sum to 1"),
-        (Deba, {"weights": {"variance": 1.5, "norm_variation": -0.5, "loss_variation": 0}}, "numbers from 0 up that sum to 1"),
+        (Deba, {"weights": {"variance": 1.5, "norm_variation": -0.5, "loss_variation": 0}}, "a finite number from 0 up"),
         (Deba, {"weights": {"variance": 0.5, "norm_variation": 0.5}}, "numbers from 0 up that sum to 1"),
         (Deba, {"weights": {"variance": 1, "norm_variation": None, "loss_variation": None}}, "one for each of"),
         (DebaFlags, {"theta_conf": 0}, "theta_conf=0"),

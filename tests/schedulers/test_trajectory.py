@@ -118,7 +118,7 @@ def test_the_range_of_the_control_clips_a_schedule_and_the_one_of_the_schedule_d
     [
         ({}, r"trace=None: a finished run is expected; or a schedule, which needs no run"),
         ({"trace": Trajectory.of([8], [8]), "schedule": Linear()}, "schedule=Linear: there is a trace as well"),
-        ({"schedule": "exponential"}, "schedule='exponential': a scheduler is expected"),
+        ({"schedule": "exponential"}, "schedule='exponential': a SizeScheduler, or null is expected"),
         ({"schedule": Confidence()}, "schedule=Confidence: its sizes depend on what it observes"),
         ({"schedule": Smith(schedule=lambda position: 1.0)}, "schedule=Smith: its sizes depend on what it observes"),
     ],
