@@ -51,7 +51,7 @@ def test_an_impossible_warmup_is_refused(warmup):
 
 @pytest.mark.parametrize("settings", [{"milestones": [3, 2]}, {"milestones": [2, 2]}, {"milestones": [2], "gamma": 0}])
 def test_impossible_milestones_are_refused(settings):
-    with pytest.raises(ValueError, match="ascending epochs|gamma=0: a finite number above 0"):
+    with pytest.raises(ValueError, match=r"ascending epochs|gamma=0: a finite number above 0"):
         schedules.MultiStep(**settings)(at(0))
 
 
