@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Count, Factor, NotNegative, check_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,12 @@ class Limits:
     None leaves a limit open: no minimum above 1, no cap and no cooldown, unless someone else sets one.
     """
 
-    minimum: int | None = None
-    growth_cap: float | None = None  # largest factor of one change
-    cooldown: float | None = None  # epochs between two changes, at least
+    minimum: Count | None = None
+    growth_cap: Factor | None = None  # largest factor of one change
+    cooldown: NotNegative | None = None  # epochs between two changes, at least
 
     def __post_init__(self) -> None:
-        if self.minimum is not None:
-            whole_number("minimum", self.minimum)
-        if self.growth_cap is not None and not self.growth_cap > 1:
-            raise ValueError(f"growth_cap={self.growth_cap}: a factor above 1 is expected, or null")
-        if self.cooldown is not None and not 0 <= self.cooldown < math.inf:
-            raise ValueError(f"cooldown={self.cooldown}: a number of epochs from 0 up is expected")
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +85,11 @@ class SizeRange(Limits):
     that are None here.
     """
 
-    maximum: int
-    multiple_of: int = 1
+    maximum: Count
+    multiple_of: Count = 1
 
     def __post_init__(self) -> None:
         Limits.__post_init__(self)  # slots rule out super()
-        whole_number("maximum", self.maximum)
-        whole_number("multiple_of", self.multiple_of)
         minimum = self.minimum or 1
         if minimum > self.maximum:
             raise ValueError(f"minimum={minimum} is above maximum={self.maximum}; raise the one or lower the other")

@@ -5,10 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from adaptive_bench.validation import check_fields
+
 
 @dataclass(kw_only=True)
 class Stateful:
-    """Constructor fields are settings; fields with `init=False` are state: plain values or other `Stateful` objects."""
+    """Constructor fields are settings; fields with `init=False` are state: plain values or other `Stateful` objects.
+
+    A setting that does not fit its annotation is a ValueError.
+    """
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def state_dict(self) -> dict[str, Any]:
         """The state fields without the settings, as plain values that JSON can store."""

@@ -82,14 +82,7 @@ def test_the_files_of_the_analysis_have_no_circle():
     assert not circle({file.stem: {name.split(".")[2] for _, name in imports(file) if ".analysis." in name} for file in files})
 
 
-@pytest.mark.parametrize(
-    "library",
-    [
-        "torch",
-        pytest.param("pandas", marks=pytest.mark.xfail(strict=True, reason="trajectory.py reads a trace")),
-        pytest.param("omegaconf", marks=pytest.mark.xfail(strict=True, reason="calibration.py reads a calibration")),
-    ],
-)
+@pytest.mark.parametrize("library", ["torch", "pandas", "omegaconf", "yaml"])
 def test_schedulers_import_no_heavy_library_not_even_inside_a_function(library):
     files = sorted((PACKAGE / "schedulers").rglob("*.py"))
     found = [(file.name, line) for file in files for line, name in imports(file) if name.split(".")[0] == library]

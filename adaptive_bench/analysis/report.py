@@ -31,12 +31,7 @@ RUN_COLUMNS = {
 
 
 def report(
-    runs: Runs,
-    path: str | Path,
-    *,
-    baseline: str | None = None,
-    target: float | None = None,
-    allow_mixed_timing: bool = False,
+    runs: Runs, path: str | Path, *, baseline: str | None = None, target: float | None = None, allow_mixed_timing: bool = False
 ) -> Path:
     """Write the page to `path`, which appears complete or not at all. The options are those of `table`."""
     found = table(runs, baseline=baseline, target=target, allow_mixed_timing=allow_mixed_timing)

@@ -8,22 +8,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adaptive_bench.datasets.text import LanguageModelling
+from adaptive_bench.datasets.text import LanguageModelling, LossReduction
+from adaptive_bench.validation import Count, Several, checked
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 
 
+@checked
 def corpus(
     name: str,
     *,
     files: Mapping[str, str],
     root: str,
-    train_size: int | None,
-    validation_size: int | None,
-    test_size: int | None,
-    loss_reduction: str,
-    evaluation_batch: int,
-    evaluation_block: int,
+    train_size: Several | None,
+    validation_size: Several | None,
+    test_size: Several | None,
+    loss_reduction: LossReduction,
+    evaluation_batch: Count,
+    evaluation_block: Count,
     seed: int,
     device: torch.device,
 ) -> LanguageModelling:
@@ -91,8 +93,6 @@ def encode(words: Sequence[str], numbers: Mapping[str, int], *, split: str) -> T
 
 
 def _size(split: str, size: int | None, *, available: int) -> int:
-    if size is None:
-        return available
-    if isinstance(size, bool) or not isinstance(size, int) or not 2 <= size <= available:
-        raise ValueError(f"{split}_size={size!r}: a whole number of tokens from 2 to {available} is expected, or null for all")
-    return size
+    if size is not None and size > available:
+        raise ValueError(f"{split}_size={size}: at most the {available} tokens there are, or null for all of them, are expected")
+    return available if size is None else size

@@ -12,6 +12,7 @@ from torch import Tensor
 from adaptive_bench.datasets.classification import Classification, HeldOut
 from adaptive_bench.datasets.split import Sizes, split
 from adaptive_bench.streams.images import Augmentation, ImageStream, Normalisation
+from adaptive_bench.validation import Count, Positive, Whole, checked
 
 Images = tuple[Tensor, Tensor]  # (n, h, w, c) uint8 and (n,) int64
 
@@ -51,17 +52,18 @@ def _read(path: Path, *, name: str, shape: Sequence[int], classes: int) -> Image
     return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
 
+@checked
 def image_classification(
     train: Images,
     test: Images,
     *,
     classes: int,
-    train_size: int | None,
-    validation_size: int,
-    test_size: int | None,
+    train_size: Count | None,
+    validation_size: Count,
+    test_size: Count | None,
     mean: Sequence[float],
-    std: Sequence[float],
-    crop: int,
+    std: Sequence[Positive],
+    crop: Whole,
     flip: bool,
     seed: int,
     device: torch.device,

@@ -6,21 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptive_bench.datasets.text import LanguageModelling
-from adaptive_bench.validation import whole_number
+from adaptive_bench.datasets.text import LanguageModelling, LossReduction
+from adaptive_bench.validation import Count, Dropped, Several, Whole, checked
 
 
+@checked
 def markov_text(
     *,
-    vocabulary: int,
-    distance: int,
-    strength: float,
-    train_size: int,
-    validation_size: int,
-    test_size: int,
-    loss_reduction: str,
-    evaluation_batch: int,
-    evaluation_block: int,
+    vocabulary: Several,
+    distance: Count,
+    strength: Dropped,
+    train_size: Count,
+    validation_size: Count,
+    test_size: Count,
+    loss_reduction: LossReduction,
+    evaluation_batch: Count,
+    evaluation_block: Count,
     seed: int,
     device: torch.device,
 ) -> LanguageModelling:
@@ -29,14 +30,10 @@ def markov_text(
     Sizes are in tokens. One text for all seeds, as with any corpus; a shorter split is the beginning of a longer one. A model has
     to keep `distance` tokens apart in its state, and in a block shorter than that no gradient reaches the token that matters.
     """
-    _check_process(vocabulary=vocabulary, distance=distance, strength=strength)
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size <= distance:
-            raise ValueError(
-                f"{name}_size={size!r}: a whole number of tokens is expected, above distance={distance}, without which no token "
-                "depends on another"
-            )
+        if size <= distance:
+            raise ValueError(f"{name}_size={size}: above distance={distance} tokens are expected, or no token depends on another")
     texts = {
         name: generate(size, split=split, vocabulary=vocabulary, distance=distance, strength=strength).to(device)
         for split, (name, size) in enumerate(sizes.items())
@@ -51,7 +48,8 @@ def markov_text(
     )
 
 
-def best_perplexity(context: int, *, vocabulary: int, distance: int, strength: float) -> float:
+@checked
+def best_perplexity(context: Whole, *, vocabulary: Several, distance: Count, strength: Dropped) -> float:
     """The lowest perplexity that a model of the last `context` tokens can reach.
 
     Tokens whose positions differ by no multiple of `distance` D are independent: the text is D chains in turn, each of its own.
@@ -60,9 +58,6 @@ def best_perplexity(context: int, *, vocabulary: int, distance: int, strength: f
     the next one is uniform, perplexity V. From D on only x_{t-D} matters: it gives one token the probability q = p + (1 - p) / V
     and each of the others r = (1 - p) / V, perplexity exp(-q log q - (V - 1) r log r).
     """
-    _check_process(vocabulary=vocabulary, distance=distance, strength=strength)
-    if context < 0:
-        raise ValueError(f"context={context}: a number of tokens from 0 up is expected")
     if context < distance:
         return float(vocabulary)
     other = (1 - strength) / vocabulary
@@ -80,10 +75,3 @@ def generate(size: int, *, split: int, vocabulary: int, distance: int, strength:
     for before, now, which in zip(text[:-1], text[1:], follows[1:], strict=True):
         now[which] = permutation[before[which]]
     return torch.from_numpy(text.reshape(-1)[:size].copy())
-
-
-def _check_process(*, vocabulary: int, distance: int, strength: float) -> None:
-    whole_number("vocabulary", vocabulary, least=2)
-    whole_number("distance", distance)
-    if not 0 <= strength < 1:
-        raise ValueError(f"strength={strength}: a probability from 0 up and below 1 is expected")

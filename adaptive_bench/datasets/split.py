@@ -22,9 +22,6 @@ def split(sizes: Sizes, *, available: int, available_test: int, seed: int) -> tu
 
     A smaller training set of the same seed is a part of the larger one. Raises ValueError for sizes that do not fit.
     """
-    for name, value in (("train_size", sizes.train), ("validation_size", sizes.validation), ("test_size", sizes.test)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}={value!r}: a whole number from 1 up is expected")
     train = available - sizes.validation if sizes.train is None else sizes.train
     if train < 1 or train + sizes.validation > available:
         raise ValueError(

@@ -5,18 +5,17 @@ from typing import Any
 import numpy as np
 
 from adaptive_bench.datasets.classification import Classification
-from adaptive_bench.datasets.vectors import check_sizes, vector_classification
+from adaptive_bench.datasets.vectors import vector_classification
+from adaptive_bench.validation import Count, NotNegative, Several, checked
 
 
-def synthetic_convex(*, size: int, dimension: int, noise: float, test_size: int, **settings: Any) -> Classification:
+@checked
+def synthetic_convex(*, size: Several, dimension: Count, noise: NotNegative, test_size: Count, **settings: Any) -> Classification:
     """Logistic regression: x uniform on [-1, 1]^dimension, y = [sigmoid(<x, w> + noise * e) > 1/2], w and e standard normal.
 
     `size` samples for training and validation, `test_size` more for testing. The problem is the same for all seeds, like any data
     set; the seed splits and orders it. With `model=linear` the training loss is convex.
     """
-    check_sizes(size=size, test_size=test_size, dimension=dimension)
-    if not noise >= 0:
-        raise ValueError(f"noise={noise}: a standard deviation from 0 up is expected")
     rng = np.random.default_rng(0)
     weights = rng.standard_normal(dimension)
     inputs = rng.uniform(-1, 1, (size + test_size, dimension))

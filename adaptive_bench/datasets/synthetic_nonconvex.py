@@ -1,16 +1,24 @@
 """A problem that no linear model can solve: the labels of a random two-layer network, on synthetic_convex's kind of features."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Lt
 
 from adaptive_bench.datasets.classification import Classification
-from adaptive_bench.datasets.vectors import check_sizes, vector_classification
-from adaptive_bench.validation import whole_number
+from adaptive_bench.datasets.vectors import vector_classification
+from adaptive_bench.validation import Count, Several, checked
 
 
+@checked
 def synthetic_nonconvex(
-    *, size: int, dimension: int, hidden: int, flipped: float, test_size: int, **settings: Any
+    *,
+    size: Several,  # one for training, one for validation
+    dimension: Count,
+    hidden: Several,
+    flipped: Annotated[float, Ge(0), Lt(0.5)],  # a probability
+    test_size: Count,
+    **settings: Any,
 ) -> Classification:
     """Labels of a random two-layer network: x uniform on [-1, 1]^dimension, y = [f(x) > median of f], `flipped` of them flipped.
 
@@ -23,12 +31,8 @@ def synthetic_nonconvex(
     Our own problem: the non-convex model of DiveBatch's synthetic study is not published. As with synthetic_convex,
     `size` samples are for training and validation, `test_size` more for testing, and the problem is the same for all seeds.
     """
-    check_sizes(size=size, test_size=test_size, dimension=dimension)
-    whole_number("hidden", hidden, least=2)
     if hidden % 2:
         raise ValueError(f"hidden={hidden}: an even number is expected, as the units come in pairs")
-    if not 0 <= flipped < 0.5:
-        raise ValueError(f"flipped={flipped}: a probability from 0 up and below 1/2 is expected")
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((dimension, hidden // 2))
     biases, outputs = rng.standard_normal((2, hidden // 2))

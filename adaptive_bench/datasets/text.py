@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,9 @@ from adaptive_bench.datasets.carried import CarriedState
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.text import ColumnStream
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Count, checked
 
-LOSS_REDUCTIONS = ("mean", "sum_time")
+LossReduction: TypeAlias = Literal["mean", "sum_time"]
 
 
 class LanguageModelling(Task):
@@ -30,22 +30,19 @@ class LanguageModelling(Task):
     has_blocks = True
     inputs = ()  # a sample is one token id
 
+    @checked
     def __init__(
         self,
         *,
         train: Tensor,
         held_out: Mapping[str, Tensor],
         vocabulary: int,
-        loss_reduction: str,
-        evaluation_batch: int,
-        evaluation_block: int,
+        loss_reduction: LossReduction,
+        evaluation_batch: Count,
+        evaluation_block: Count,
     ) -> None:
-        if loss_reduction not in LOSS_REDUCTIONS:
-            raise ValueError(f"loss_reduction={loss_reduction!r}: one of {', '.join(LOSS_REDUCTIONS)} is expected")
         for name, tokens in {"train": train, **held_out}.items():
             _check_tokens(name, tokens, vocabulary=vocabulary)
-        for setting, value in (("evaluation_batch", evaluation_batch), ("evaluation_block", evaluation_block)):
-            whole_number(setting, value)
         for name, tokens in held_out.items():
             if evaluation_batch > len(tokens) - 1:
                 raise ValueError(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.images import image_classification, read_prepared
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Several, checked
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"  # of the archive
@@ -21,13 +21,13 @@ TOP = "tiny-imagenet-200"  # the archive's one folder
 TRAINING = re.compile(rf"{TOP}/train/([^/]+)/images/[^/]+\.JPEG")  # the class, as wnids.txt names it
 
 
-def tiny_imagenet(*, root: str, classes: int, **settings: Any) -> Classification:
+@checked
+def tiny_imagenet(*, root: str, classes: Several, **settings: Any) -> Classification:
     """Tiny ImageNet from <root>/tiny_imagenet/{train,test}.npz, with pad-crop by `crop` pixels and horizontal flips.
 
     The test set is the official validation split: the labels of the official test set were never published. `classes` is 200, or
     fewer if the files hold only the first `classes` classes; larger labels raise ValueError.
     """
-    whole_number("classes", classes, least=2)
     train, test = read_prepared("tiny_imagenet", root=root, shape=(SIDE, SIDE, 3), classes=classes)
     return image_classification(train, test, classes=classes, **settings)
 

@@ -7,23 +7,17 @@ from numpy.typing import NDArray
 from adaptive_bench.datasets.classification import Classification, HeldOut
 from adaptive_bench.datasets.split import Sizes, split
 from adaptive_bench.streams.vectors import VectorStream
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Count, checked
 
 
-def check_sizes(*, size: int, test_size: int, dimension: int) -> None:
-    """Raises ValueError unless the numbers of samples, test samples and features are whole numbers above 0."""
-    whole_number("size", size, least=2)  # one for training, one for validation
-    whole_number("test_size", test_size)
-    whole_number("dimension", dimension)
-
-
+@checked
 def vector_classification(
     inputs: NDArray[np.float64],
     labels: NDArray[np.bool_],
     *,
-    train_size: int | None,
-    validation_size: int,
-    test_size: int,
+    train_size: Count | None,
+    validation_size: Count,
+    test_size: Count,
     seed: int,
     device: torch.device,
 ) -> Classification:

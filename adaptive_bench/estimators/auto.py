@@ -10,7 +10,7 @@ from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import refusal
 from adaptive_bench.estimators.microbatch import MicroBatch
 from adaptive_bench.estimators.per_sample import PerSample
-from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
+from adaptive_bench.estimators.request import BackwardRequest, Finish
 from adaptive_bench.stats import Stat
 
 
@@ -44,7 +44,7 @@ class Auto(GradientEstimator):
         self._chosen = self._choose(model, needs)
         self._chosen._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
-    def _measure(self, work: BackwardRequest) -> BackwardResult:
+    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
         if self._chosen is None or work.needs - self._chosen.provides:
             self._chosen = self._choose(work.model, work.needs)
         return self._chosen._measure(work)

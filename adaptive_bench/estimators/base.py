@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from adaptive_bench.estimators.entropy import Entropy
-from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS, GradientMoments
-from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
+from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS
+from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, Finish
 from adaptive_bench.estimators.vector import component_variance, total_sq_norm
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
@@ -21,18 +21,9 @@ from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import Snapshot
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch, LossFunction
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Positive, check
 
 EPOCH = frozenset({Stat.EPOCH_GRAD_SQ_NORM, Stat.EPOCH_COMPONENT_VARIANCE})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """What one backward pass gave. `stats` is empty if nothing was asked for, and if the loss or the gradient is not finite."""
-
-    loss: float
-    stats: Mapping[Stat, float]
-    physical_batch: int  # rows of the largest chunk that went through the model at once, on any rank
 
 
 @dataclass(kw_only=True, eq=False)
@@ -69,7 +60,7 @@ class GradientEstimator(ABC):
         chunks: PhysicalBatch | None = None,
         ranks: Ranks | None = None,
         clock: Clock | None = None,
-    ) -> Measurement:
+    ) -> BackwardResult:
         """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
 
         If the loss is not finite it comes back at once, and every `.grad` is None. `loss_scale` multiplies the loss of the
@@ -85,7 +76,7 @@ class GradientEstimator(ABC):
         Raises ValueError for a need that is not provided, and if a single row does not fit into memory.
         """
         self._refuse_missing(needs)
-        positive("loss_scale", loss_scale)
+        check("loss_scale", loss_scale, Positive)
         model.zero_grad(set_to_none=True)
         chunks, ranks = PhysicalBatch() if chunks is None else chunks, Ranks() if ranks is None else ranks
         clock = Clock(batch.targets.device) if clock is None else clock
@@ -104,22 +95,22 @@ class GradientEstimator(ABC):
             entropy = Entropy(clock=clock)
             try:
                 with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
-                    done = self._measure(work) if needs & IN_PIECES else work.plain()
+                    share, finish = self._measure(work) if needs & IN_PIECES else (work.backward(), work.add_up)
                 break
             except torch.OutOfMemoryError as error:
                 chunks.halve(work.physical_batch, error)
             before.restore()  # outside `except`: the exception keeps the activations alive
         chunks.fitted(batch, measured=bool(needs))
-        loss, *rows = ranks.all_reduce(done.loss, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
+        loss, *rows = ranks.all_reduce(share, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
         physical_batch = int(max(rows))
         if not math.isfinite(loss):
             model.zero_grad(set_to_none=True)
-            return Measurement(loss=loss, stats={}, physical_batch=physical_batch)
-        pieces, stats = done.finish(), dict[Stat, float]()
+            return BackwardResult(loss=loss, stats={}, physical_batch=physical_batch)
+        of_pieces, stats = finish(), dict[Stat, float]()
         if needs:
             with clock.running("measure"):
-                stats = self._statistics(work, pieces, entropy)
-        return Measurement(loss=loss, stats=stats, physical_batch=physical_batch)
+                stats = self._statistics(work, of_pieces, entropy)
+        return BackwardResult(loss=loss, stats=stats, physical_batch=physical_batch)
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
         """Those of the needs that are measured by hooks on modules, which compiled code may skip."""
@@ -130,8 +121,8 @@ class GradientEstimator(ABC):
         """Raises ValueError if this model cannot be seen in pieces, or batches of these sizes on so many ranks cannot."""
 
     @abstractmethod
-    def _measure(self, work: BackwardRequest) -> BackwardResult:
-        """One rank's backward pass of its share of the batch, with every `.grad` None before.
+    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
+        """One rank's backward pass of its part of the batch, with every `.grad` None before: its share of the loss, and the rest.
 
         It must not communicate: when memory runs out, this pass is repeated on one rank only.
         """
@@ -143,7 +134,9 @@ class GradientEstimator(ABC):
                 f"it provides {', '.join(sorted(self.provides))}: choose another estimator or another scheduler"
             )
 
-    def _statistics(self, work: BackwardRequest, pieces: GradientMoments | None, entropy: Entropy) -> dict[Stat, float]:
+    def _statistics(
+        self, work: BackwardRequest, pieces: Callable[[float], Mapping[Stat, float]] | None, entropy: Entropy
+    ) -> dict[Stat, float]:
         named = work.model.named_parameters()
         gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
         sq_norm = total_sq_norm(gradients.values())
@@ -155,8 +148,7 @@ class GradientEstimator(ABC):
         if Stat.COMPONENT_VARIANCE in work.needs:
             stats[Stat.COMPONENT_VARIANCE] = component_variance(gradients.values(), sq_norm=sq_norm)
         if pieces is not None:
-            stats |= pieces.moments(sq_norm)
-            stats |= pieces.spread
+            stats |= pieces(sq_norm)
         if work.needs & EPOCH:
             self._add_to_epoch(gradients, len(work.batch))
             stats[Stat.EPOCH_GRAD_SQ_NORM] = sq_norm = total_sq_norm(self._epoch_sum.values())

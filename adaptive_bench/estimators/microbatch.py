@@ -2,8 +2,9 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar, final
 
@@ -11,11 +12,11 @@ from torch import nn
 
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.microbatch_sums import MicrobatchSums
-from adaptive_bench.estimators.moments import RATIO, SPREAD, GradientMoments
-from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
+from adaptive_bench.estimators.moments import RATIO, SPREAD
+from adaptive_bench.estimators.request import BackwardRequest, Finish
 from adaptive_bench.execution.physical_batch import nearly_equal
 from adaptive_bench.stats import Stat
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Several, check_fields
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -43,11 +44,10 @@ class MicroBatch(GradientEstimator):
 
     provides: ClassVar[frozenset[Stat]] = GradientEstimator.provides | SPREAD
 
-    chunks: int = 4
+    chunks: Several = 4  # one micro-batch has no spread
 
     def __post_init__(self) -> None:
-        if isinstance(self.chunks, bool) or not isinstance(self.chunks, int) or self.chunks < 2:
-            raise ValueError(f"chunks={self.chunks!r}: a whole number from 2 up is expected, one micro-batch has no spread")
+        check_fields(self)
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         share_equally("chunks", self.chunks, ranks=ranks)
@@ -57,24 +57,24 @@ class MicroBatch(GradientEstimator):
                 stacklevel=3,
             )
 
-    def _measure(self, work: BackwardRequest) -> BackwardResult:
+    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
         samples = len(work.batch)
         sizes = nearly_equal(samples, min(self.chunks, samples))
         first, end = work.ranks.share(len(sizes))
         spread, loss = MicrobatchSums(sizes=sizes, first=first, needs=work.needs, ranks=work.ranks), 0.0
         for start, stop in list(pairwise(accumulate(sizes, initial=0)))[first:end]:
-            loss += (stop - start) / samples * work.backward(start, stop, of=stop - start)
+            loss += (stop - start) / samples * work.backward((start, stop))
             if not math.isfinite(loss):
                 break
             with work.clock.running("measure"):
                 spread.take(work.model)
 
-        def finish() -> GradientMoments:
+        def finish() -> Callable[[float], dict[Stat, float]]:
             spread.add_up(work.model)
             with work.clock.running("measure"):
                 return spread.finish()
 
-        return BackwardResult(loss=loss, finish=finish)
+        return loss, finish
 
 
 @final
@@ -95,11 +95,11 @@ class Sheet(GradientEstimator):
 
     provides: ClassVar[frozenset[Stat]] = GradientEstimator.provides | RATIO
 
-    microbatches: int = 4
+    microbatches: Several = 4
     _split: MicroBatch = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        whole_number("microbatches", self.microbatches, least=2)
+        check_fields(self)
         self._split = MicroBatch(chunks=self.microbatches)
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
@@ -111,14 +111,14 @@ class Sheet(GradientEstimator):
         share_equally("microbatches", self.microbatches, ranks=ranks)
         self._split._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
-    def _measure(self, work: BackwardRequest) -> BackwardResult:
-        done = self._split._measure(work)
+    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
+        loss, finish = self._split._measure(work)
         if len(work.batch) % self.microbatches == 0:
-            return done
+            return loss, finish
         unknown = {Stat.MICROBATCH_RATIO: math.nan, Stat.MICROBATCHES: float(self.microbatches)}
 
-        def finish() -> GradientMoments | None:
-            pieces = done.finish()
-            return pieces and replace(pieces, spread=unknown)
+        def without_ratio() -> Callable[[float], dict[Stat, float]]:
+            pieces = finish()
+            return lambda sq_norm: {**pieces(sq_norm), **unknown}
 
-        return replace(done, finish=finish)
+        return loss, without_ratio

@@ -1,13 +1,14 @@
 """The gradients of a batch's micro-batches, taken in one by one: their mean, and how far they lie apart."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor, nn
 
-from adaptive_bench.estimators.moments import SPREAD, GradientMoments
+from adaptive_bench.estimators.moments import SPREAD, moments
 from adaptive_bench.estimators.vector import cosine, inner_product, total_sq_norm
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
@@ -59,8 +60,8 @@ class MicrobatchSums:
         self._halves = self.ranks.sum(first, over=over), self.ranks.sum(second, over=over)
         (self._weighted_sq_norms,) = self.ranks.all_reduce(self._weighted_sq_norms)
 
-    def finish(self) -> GradientMoments:
-        """Put the batch gradient into the `.grad`s and say what was seen. The last call."""
+    def finish(self) -> Callable[[float], dict[Stat, float]]:
+        """Put the batch gradient g into the `.grad`s. Returns the statistics as a function of |g|^2. The last call."""
         first, second = self._halves
         halves_cosine = cosine(first, second) if Stat.HALVES_COSINE in self.needs else math.nan
         for parameter, part in second.items():
@@ -70,12 +71,8 @@ class MicrobatchSums:
         asked = self.needs & SPREAD
         measured = {Stat.HALVES_COSINE: halves_cosine, Stat.MICROBATCHES: float(len(self.sizes))}
         measured |= self._around(first) if asked else {}
-        return GradientMoments(
-            samples=sum(self.sizes),
-            count=len(self.sizes),
-            weighted_sq_norms=self._weighted_sq_norms,
-            spread={stat: measured[stat] for stat in asked},
-        )
+        seen = partial(moments, samples=sum(self.sizes), count=len(self.sizes), weighted_sq_norms=self._weighted_sq_norms)
+        return lambda sq_norm: seen(sq_norm) | measured
 
     def _around(self, mean: Gradient) -> dict[Stat, float]:
         """What is measured around the batch gradient g; nan for a single micro-batch.

@@ -1,7 +1,7 @@
 """Per-sample gradient norms from one ordinary backward pass."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ from torch.utils.hooks import RemovableHandle
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import covered_modules
 from adaptive_bench.estimators.layers import mean_sample_sq_norm
-from adaptive_bench.estimators.moments import MOMENTS, GradientMoments
-from adaptive_bench.estimators.request import BackwardRequest, BackwardResult
+from adaptive_bench.estimators.moments import MOMENTS, moments
+from adaptive_bench.estimators.request import BackwardRequest, Finish
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
+from adaptive_bench.validation import Shrinkage, Whole, check_fields
 
 
 @final
@@ -37,25 +38,24 @@ class PerSample(GradientEstimator):
 
     hooks: ClassVar[frozenset[Stat]] = GradientEstimator.hooks | MOMENTS
 
-    fraction: float = 1 / 8
-    seed: int = 0
+    fraction: Shrinkage = 1 / 8  # of the rows
+    seed: Whole = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction={self.fraction!r}: the share of the rows to measure is expected, above 0 and at most 1")
+        check_fields(self)
         self.generator = torch.Generator().manual_seed(self.seed)
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         covered_modules(model)
 
-    def _measure(self, work: BackwardRequest) -> BackwardResult:
+    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
         samples = len(work.batch)
         with work.clock.running("measure"):
             modules, rows = covered_modules(work.model), self._draw(work.batch)
         recorder = _Recorder(modules, rows=rows, clock=work.clock)
-        loss = work.whole(around=recorder.taking)
+        loss = work.backward(around=recorder.taking)
 
-        def finish() -> GradientMoments:
+        def finish() -> Callable[[float], dict[Stat, float]]:
             recorder.refuse_unseen()
             work.add_up()
             # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
@@ -63,9 +63,9 @@ class PerSample(GradientEstimator):
                 measured = samples if rows is None else len(rows)
                 (sum_of_sq_shares,) = work.ranks.all_reduce(recorder.sum_of_sq_shares())
                 mean_sq_norm = (samples / work.loss_scale) ** 2 * sum_of_sq_shares / measured
-            return GradientMoments(samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
+            return partial(moments, samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
 
-        return BackwardResult(loss=loss, finish=finish)
+        return loss, finish
 
     def _draw(self, batch: Batch) -> Tensor | None:
         """Sorted positions of the rows to measure; None for all of them."""

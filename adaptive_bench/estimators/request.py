@@ -1,14 +1,13 @@
-"""One backward pass: what is to be done, and what an estimator hands back."""
+"""One backward pass: what is to be done, and what came of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from adaptive_bench.estimators.moments import GradientMoments
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
@@ -16,6 +15,9 @@ from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch, LossFunction
 
 Around = Callable[[int, int], AbstractContextManager[None]]  # entered for each chunk with its rows [start, stop)
+# What follows a rank's own backward pass, once all ranks have made theirs: puts the batch gradient g into the `.grad`s. What it
+# returns gives, from |g|^2, the statistics that the pieces of the batch show.
+Finish = Callable[[], Callable[[float], Mapping[Stat, float]]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,13 +34,16 @@ class BackwardRequest:
     clock: Clock  # its "measure" runs while something is done only to measure
     physical_batch: int = field(default=0, init=False)  # rows of the largest chunk so far
 
-    def backward(self, first: int, end: int, *, of: int, around: Around = lambda start, stop: nullcontext()) -> float:
-        """The share that the rows from `first` up to `end` have in the mean loss of `of` rows, and in every `.grad` its gradient.
+    def backward(self, rows: tuple[int, int] | None = None, *, around: Around = lambda start, stop: nullcontext()) -> float:
+        """The mean loss of the rows [first, end), and its gradient in every `.grad`, which has to be None before.
 
-        Every `.grad` has to be None before. The chunks, weighted by their rows, add up to that gradient. The pass is that
-        of loss_scale times the loss, so that small gradients survive half precision; the gradients come back divided by it. If
-        the loss is not finite, it comes back at once, and every `.grad` is None.
+        Without `rows`, this rank's share of the batch, and the share that its rows have in the batch's mean loss; at least two
+        rows, since BatchNorm cannot normalise a single one. The chunks, weighted by their rows, add up to that gradient. The
+        pass is that of loss_scale times the loss, so that small gradients survive half precision; the gradients come back
+        divided by it. If the loss is not finite, it comes back at once, and every `.grad` is None.
         """
+        first, end = rows or self.ranks.share(len(self.batch), least=2)
+        of = end - first if rows else len(self.batch)
         total = 0.0
         for start, stop in self.chunks.spans(first, end):
             self.physical_batch = max(self.physical_batch, stop - start)
@@ -56,10 +61,6 @@ class BackwardRequest:
                     parameter.grad.div_(self.loss_scale)
         return total
 
-    def whole(self, *, around: Around = lambda start, stop: nullcontext()) -> float:
-        """`backward` of this rank's rows of the batch; at least two, since BatchNorm cannot normalise a single one."""
-        return self.backward(*self.ranks.share(len(self.batch), least=2), of=len(self.batch), around=around)
-
     def add_up(self) -> None:
         """Replace every `.grad` by its sum over the ranks."""
         parameters = list(self.model.parameters())
@@ -67,15 +68,11 @@ class BackwardRequest:
         for parameter, gradient in self.ranks.sum(held, over=parameters).items():
             parameter.grad = gradient
 
-    def plain(self) -> "BackwardResult":
-        """The whole batch, not looked at in pieces."""
-        return BackwardResult(loss=self.whole(), finish=self.add_up)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackwardResult:
-    """One rank's backward pass, before the ranks have added theirs up and any statistic is computed."""
+    """What one backward pass gave. `stats` is empty if nothing was asked for, and if the loss or the gradient is not finite."""
 
-    loss: float  # this rank's share of the mean loss
-    # puts the batch gradient into the `.grad`s, and says what was seen of its pieces, if any; called if all losses are finite
-    finish: Callable[[], GradientMoments | None]
+    loss: float
+    stats: Mapping[Stat, float]
+    physical_batch: int  # rows of the largest chunk that went through the model at once, on any rank

@@ -8,7 +8,7 @@ import torch
 
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.streams.base import Batch
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Count, check
 
 
 def nearly_equal(total: int, parts: int) -> list[int]:
@@ -29,8 +29,7 @@ class PhysicalBatch(Stateful):
     limit: int | None = field(default=None, init=False)  # rows; None: memory never ran out
 
     def __post_init__(self) -> None:
-        if self.maximum is not None:
-            whole_number("max_physical_batch", self.maximum)
+        check("max_physical_batch", self.maximum, Count | None)
         self._fitted: dict[bool, int] = {}  # samples of the largest batch so far that went through, measured or not
 
     def spans(self, first: int, end: int) -> list[tuple[int, int]]:

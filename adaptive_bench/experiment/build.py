@@ -1,18 +1,18 @@
 """From configuration to finished objects. Nothing outside this file reads the configuration."""
 
-import math
+import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from adaptive_bench.datasets.base import Task
@@ -32,6 +32,7 @@ from adaptive_bench.experiment.compatibility import (
 from adaptive_bench.experiment.fingerprint import by_content
 from adaptive_bench.experiment.machine import Machine
 from adaptive_bench.experiment.record import Identity, RunFolder
+from adaptive_bench.experiment.recorded import READ_WITH, Recorded, recorded
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
@@ -42,9 +43,16 @@ from adaptive_bench.training.curriculum import Curriculum
 from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.training.trainer import Trainer
 from adaptive_bench.training.update import Update
-from adaptive_bench.validation import positive, whole_number
+from adaptive_bench.validation import Count, Positive, Whole, check, check_arguments
 
 Made = TypeVar("Made")
+
+KINDS: dict[str, Any] = {  # of the settings that no object takes
+    "seed": Whole, "epochs": Positive, "evaluate_every": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,
+    "max_physical_batch": Count | None, "precision": Literal["fp32", "bf16", "fp16"], "compile": bool, "results": str,
+    "max_grad_norm": Positive | None, "momentum_half_life": Positive | None, "tokens_per_step": Literal["floating", "fixed"],
+    "device": Literal["auto", "cpu", "cuda"], "threads": Count | None, "progress": bool,
+}  # fmt: skip
 
 
 def epochs_in(share: float, *, _root_: DictConfig) -> float:
@@ -75,6 +83,7 @@ class RunSpec:
     progress: bool
     alone: bool  # not part of a sweep
     config: str  # the resolved settings as yaml
+    recorded: Recorded  # what the settings of the schedulers name
 
     @property
     def title(self) -> str:
@@ -85,6 +94,8 @@ class RunSpec:
 
 def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
+    for name, kind in KINDS.items():
+        check(name, OmegaConf.select(cfg, name), kind)
     alone = hydra.mode != RunMode.MULTIRUN
     chosen = hydra.runtime.choices
     choices = {name: chosen.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES}
@@ -97,9 +108,8 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     settings["device"] = here.device
     if here.ranks > 1:
         settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
-    whole_number("seed", cfg.seed, least=0)
-    identity = Identity.of(by_content(settings))
-    refuse_not_finite(identity.settings)
+    found = {slot: call(slot, recorded, settings[slot]) for slot in ("scheduler", "block_scheduler")}
+    identity = Identity.of(by_content(settings, found))
     return RunSpec(
         identity=identity,
         seed=cfg.seed,
@@ -109,16 +119,9 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
         folder=RunFolder(Path(cfg.results), identity.run),
         progress=cfg.progress,
         alone=alone,
+        recorded=found,
         config=FORM_LINE + OmegaConf.to_yaml(OmegaConf.create(settings)),
     )
-
-
-def refuse_not_finite(settings: Mapping[str, Any]) -> None:
-    """Raises ValueError for a setting that is nan or infinite; most would cause an error only many steps later."""
-    for name, value in settings.items():
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{name}={value}: a finite number is expected")
 
 
 def _jobs(launcher: DictConfig) -> int:
@@ -136,11 +139,10 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     model: nn.Module = make(cfg, "model", inputs=task.inputs, outputs=task.outputs)
     # images are stored channels-last, and convolutions are faster that way
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    positive("epochs", cfg.epochs)
     epoch = task.train.epoch_samples
     start = Position(0, max(1, round(cfg.epochs * epoch)), epoch)
-    batch = _slot(cfg, "scheduler", "batch_size", start, largest=epoch)
-    block = _slot(cfg, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
+    batch = _slot(cfg, planned, "scheduler", "batch_size", start, largest=epoch)
+    block = _slot(cfg, planned, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
     update = _update(cfg, model, start)
     if task.has_blocks:
         check_room(batch, block, start)
@@ -176,8 +178,6 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         torch.manual_seed(epoch_generator(cfg.seed, among.rank, purpose=5).initial_seed())
     if planned.machine.device == planned.identity.settings["device"]:  # a sweep builds its runs on the CPU first
         trainer.precision.check(model)
-    if not isinstance(cfg.compile, bool):
-        raise ValueError(f"compile={cfg.compile!r}: true or false is expected")
     if cfg.compile:
         compilation.compile_model(
             model, hooked=trainer.estimator.hooked(trainer.needs), estimator=type(trainer.estimator).__name__
@@ -200,14 +200,10 @@ def _arrangement(cfg: DictConfig, planned: RunSpec, task: Task) -> Callable[[nn.
 
 
 def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
-    positive("optimizer.lr", cfg.optimizer.lr)
-    for name in ("max_grad_norm", "momentum_half_life"):
-        if cfg[name] is not None:
-            positive(name, cfg[name])
     schedule = make(cfg, "lr_schedule")
     call("lr_schedule", schedule, start)
     return Update(
-        optimizer=call("optimizer", make(cfg, "optimizer"), model.parameters()),
+        optimizer=make(cfg, "optimizer", model.parameters()),
         lr=cfg.optimizer.lr,
         rule=make(cfg, "lr_rule"),
         schedule=schedule,
@@ -216,14 +212,29 @@ def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:
     )
 
 
-def make(cfg: DictConfig, slot: str, **arguments: Any) -> Any:
-    """Instantiate a slot; a ValueError is prefixed with the slot's name: "scheduler.initial=0: a finite number ..."."""
+def make(cfg: DictConfig, slot: str, *objects: Any, **values: Any) -> Any:
+    """Instantiate a slot; a ValueError is prefixed with the slot's name: "scheduler.initial=0: a finite number ...".
+
+    `values` replace settings of their names. They are handed on as they are, where Hydra would make configurations of them.
+    """
+    settings = copy.deepcopy(cfg[slot])
+    _leave_out(settings, {*READ_WITH, *values})
     try:
-        return instantiate(cfg[slot], **arguments)
+        made = instantiate(settings, _partial_=True, _convert_="all")
+        call(slot, check_arguments, made.func, made.keywords)
+        return call(slot, partial(made, *objects, **values))
     except InstantiationException as error:
         if isinstance(error.__cause__, (ValueError, TypeError)):
             raise named(slot, error.__cause__) from error
         raise
+
+
+def _leave_out(settings: DictConfig, names: Collection[str]) -> None:
+    with open_dict(settings):
+        for name in [name for name in settings if name in names]:
+            del settings[name]
+    if OmegaConf.is_dict(settings.get("schedule")):  # a control's, which may be another control
+        _leave_out(settings.schedule, READ_WITH)
 
 
 def call(slot: str, function: Callable[..., Made], *arguments: Any) -> Made:
@@ -239,9 +250,9 @@ def named(slot: str, error: Exception) -> ValueError:
     return ValueError(f"{slot}.{error}" if re.match(r"\w+=", str(error)) else f"{slot}: {error}")
 
 
-def _slot(cfg: DictConfig, scheduler: str, size: str, start: Position, *, largest: int) -> SizeController:
+def _slot(cfg: DictConfig, planned: RunSpec, scheduler: str, size: str, start: Position, *, largest: int) -> SizeController:
     """A scheduler with its range, cut to what the data set has. A larger minimum or first size is refused."""
-    rule: SizeScheduler = make(cfg, scheduler)
+    rule: SizeScheduler = make(cfg, scheduler, **planned.recorded[scheduler])
     if size == "block_size" and largest == 1 and not isinstance(rule, Fixed):
         raise ValueError(f"{scheduler}={type(rule).__name__}: the rows of this data set have no length to schedule; take fixed")
     if size == "block_size" and rule.not_for_blocks:
@@ -262,7 +273,6 @@ def _slot(cfg: DictConfig, scheduler: str, size: str, start: Position, *, larges
 
 
 def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:
-    positive(name, cfg[name])
     return max(1, round(float(cfg[name]) * epoch_samples))
 
 
@@ -273,10 +283,5 @@ def _loggers(cfg: DictConfig, planned: RunSpec, *, budget: int, metric: str) -> 
     if cfg.logger:
         identity = planned.identity
         labels = {"run": identity.run, "cell": identity.cell, "name": planned.title, "settings": identity.settings}
-        loggers.append(
-            call(
-                "logger",
-                partial(make(cfg, "logger"), **labels, **({} if cfg.logger.folder else {"folder": str(planned.results)})),
-            )
-        )
+        loggers.append(make(cfg, "logger", **labels, folder=cfg.logger.folder or str(planned.results)))
     return loggers

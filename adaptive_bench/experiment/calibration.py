@@ -20,7 +20,6 @@ from adaptive_bench.experiment.build import RunSpec, plan
 from adaptive_bench.experiment.run import train
 from adaptive_bench.files import replacing
 from adaptive_bench.schedulers.epoch_signals import SIGNALS, confidence
-from adaptive_bench.validation import positive
 
 LEAST = 4  # smallest number of epochs with all three signals
 TITLE = "# made by `adaptive-bench calibrate`; for scheduler.calibration of deba and deba_flags\n"
@@ -82,7 +81,6 @@ def _composed(overrides: Sequence[str], *, conf: Path) -> DictConfig:
 
 def _check(cfg: DictConfig, output: Path) -> None:
     """Whether the run can give enough signals, and its file be written, before it is trained."""
-    positive("epochs", cfg.epochs)
     # the first epoch has no epoch before it to compare with, and no step after the last one reports its signals
     count = math.ceil(cfg.epochs) - 2
     if count < LEAST:

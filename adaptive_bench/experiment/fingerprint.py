@@ -6,27 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptive_bench.schedulers.calibration import read_calibration
-from adaptive_bench.schedulers.trajectory import read_trajectory
-
-SLOTS = ("scheduler", "block_scheduler")
+from adaptive_bench.experiment.recorded import Recorded
 
 
-def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with digests of content: for each path to a trace or a calibration, and for the files of the data set.
+def by_content(settings: Mapping[str, Any], recorded: Recorded | None = None) -> dict[str, Any]:
+    """The settings with digests of content: of what was `recorded` for each scheduler, and of the files of the data set.
 
     Only the sizes and samples of a trace count, and only what a calibration says of the architecture: a repeated run takes other
-    seconds and is still the same run. Raises ValueError for files that cannot be used.
+    seconds and is still the same run.
     """
     told = dict(settings)
     if "root" in settings["dataset"]:
         name = settings["dataset"]["_target_"].rpartition(".")[2]
         told["dataset"] = settings["dataset"] | {"content": _files(Path(settings["dataset"]["root"]) / name)}
-    for slot in SLOTS:
-        try:
-            told[slot] = _told(settings[slot])
-        except ValueError as error:
-            raise ValueError(f"{slot}.{error}") from error
+    for slot in ("scheduler", "block_scheduler"):
+        values = (recorded or {}).get(slot, {})
+        told[slot] = _told(settings[slot]) | {name: value.digest() for name, value in values.items()}
     return told
 
 
@@ -48,17 +43,10 @@ def _fingerprint(path: Path) -> bytes:
 
 
 def _told(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the folder in which a digest is looked up."""
     told = dict(scheduler)
-    if "trace" in scheduler:
-        results = told.pop("results")  # the folder in which a digest is looked up is no part of the identity
-        if scheduler["trace"] is not None:  # null: there is a schedule instead, or the scheduler reports what is missing
-            told["trace"] = read_trajectory(scheduler["trace"], results=results, column=scheduler["column"]).digest()
-    if isinstance(followed := scheduler.get("schedule"), Mapping):
-        if followed.get("trace") is not None:
-            raise ValueError(
-                f"schedule.trace={followed['trace']}: a schedule sees nothing but the clock; give the trace to the control itself"
-            )
-        told["schedule"] = _told(followed)
-    if scheduler.get("calibration") is not None:
-        told["calibration"] = read_calibration(scheduler["calibration"]).digest()
+    if "trace" in told:
+        del told["results"]
+    if isinstance(told.get("schedule"), Mapping):
+        told["schedule"] = _told(told["schedule"])
     return told

@@ -10,7 +10,7 @@ from adaptive_bench.schedulers.base import due
 from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import NotNegative, Whole
 
 
 @dataclass(kw_only=True)
@@ -90,14 +90,14 @@ class AdaScale(LrRule):
     of samples for every rule, which is the budget that the arms of a table share.
     """
 
-    half_life: float | None = None  # samples; None: an epoch
-    measure_every: int = 0  # samples between two measured steps; 0: every step
+    half_life: NotNegative | None = None  # samples; None: an epoch
+    measure_every: Whole = 0  # samples between two measured steps; 0: every step
     noise: NoiseScale = field(init=False)
     first: int = field(default=0, init=False)  # samples of the first batch
     block: int = field(default=1, init=False)  # samples a row, of the last whole step
 
     def __post_init__(self) -> None:
-        whole_number("measure_every", self.measure_every, least=0)
+        super().__post_init__()
         self.noise = NoiseScale(half_life=self.half_life)
 
     @property

@@ -9,13 +9,15 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Annotated, Literal, final
+
+from annotated_types import Gt, Lt
 
 from adaptive_bench.schedulers.patience import Patience
 from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation
-from adaptive_bench.validation import positive, whole_number
+from adaptive_bench.validation import NotNegative, Positive, Share, Shrinkage, Whole
 
 
 @dataclass(kw_only=True)
@@ -54,9 +56,9 @@ class Cosine(LrSchedule):
     Over the first `warmup` epochs the factor rises linearly from `start` to 1.
     """
 
-    warmup: float = 0.0  # epochs
-    start: float = 0.1
-    final: float = 0.0
+    warmup: NotNegative = 0.0  # epochs
+    start: Share = 0.1
+    final: Share = 0.0
 
     def __call__(self, position: Position) -> float:
         if (rising := warming(position, warmup=self.warmup, start=self.start)) is not None:
@@ -74,16 +76,15 @@ class MultiStep(LrSchedule):
     Over the first `warmup` epochs the factor rises linearly from `start` to 1, whatever the milestones are.
     """
 
-    milestones: Sequence[float]
-    gamma: float = 0.2
-    warmup: float = 0.0  # epochs
-    start: float = 0.1
+    milestones: Sequence[Positive]
+    gamma: Positive = 0.2
+    warmup: NotNegative = 0.0  # epochs
+    start: Share = 0.1
 
     def __post_init__(self) -> None:
-        if sorted(set(self.milestones)) != list(self.milestones) or not self.gamma > 0:
-            raise ValueError(
-                f"milestones={list(self.milestones)}, gamma={self.gamma}: ascending epochs and a factor above 0 are expected"
-            )
+        super().__post_init__()
+        if sorted(set(self.milestones)) != list(self.milestones):
+            raise ValueError(f"milestones={list(self.milestones)}: ascending epochs are expected")
 
     def __call__(self, position: Position) -> float:
         if (rising := warming(position, warmup=self.warmup, start=self.start)) is not None:
@@ -100,14 +101,8 @@ class Staircase(LrSchedule):
     every 20 of 100 epochs: both spend the same learning rate per sample of a batch.
     """
 
-    gamma: float = 0.375
-    interval: float | None = None  # epochs
-
-    def __post_init__(self) -> None:
-        if not self.gamma > 0 or not (self.interval is None or self.interval > 0):
-            raise ValueError(
-                f"gamma={self.gamma}, interval={self.interval}: a factor and a number of epochs above 0 are expected"
-            )
+    gamma: Positive = 0.375
+    interval: Positive | None = None  # epochs
 
     def __call__(self, position: Position) -> float:
         return float(self.gamma ** position.completed(self.interval))
@@ -123,14 +118,8 @@ class Zaremba(LrSchedule):
     for the large one; TensorFlow's reference implementation has 0.8 for the medium one.
     """
 
-    constant: float = 4  # epochs
-    decay: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.constant < math.inf or not 0 < self.decay <= 1:
-            raise ValueError(
-                f"constant={self.constant}, decay={self.decay}: epochs from 0 up and a factor above 0, at most 1, are expected"
-            )
+    constant: NotNegative = 4  # epochs
+    decay: Shrinkage = 0.5
 
     def __call__(self, position: Position) -> float:
         return float(self.decay ** max(0, math.floor(position.completed(1) - self.constant + 1)))
@@ -147,23 +136,18 @@ class Plateau(LrSchedule):
     have different learning rates.
     """
 
-    factor: float = 0.1
-    patience: int = 2  # evaluations
-    threshold: float = 1e-4  # of the lowest loss, or in its unit
-    threshold_mode: str = "relative"
-    cooldown: int = 0  # evaluations
-    minimum: float = 0.0  # of the factor on the learning rate
+    factor: Annotated[float, Gt(0), Lt(1)] = 0.1
+    patience: Whole = 2  # evaluations
+    threshold: NotNegative = 1e-4  # of the lowest loss, or in its unit
+    threshold_mode: Literal["relative", "absolute"] = "relative"
+    cooldown: Whole = 0  # evaluations
+    minimum: Share = 0.0  # of the factor on the learning rate
     reached: float = field(default=1.0, init=False)
     cooling: int = field(default=0, init=False)  # evaluations that do not count yet
     stall: Patience = field(init=False)
 
     def __post_init__(self) -> None:
-        positive("factor", self.factor)
-        if not self.factor < 1 or not 0 <= self.minimum <= 1:
-            raise ValueError(
-                f"factor={self.factor}, minimum={self.minimum}: a factor below 1, a minimum from 0 to 1 are expected"
-            )
-        whole_number("cooldown", self.cooldown, least=0)
+        super().__post_init__()
         self.stall = Patience(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
 
     def observe(self, seen: Observation) -> None:

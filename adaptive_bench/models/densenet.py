@@ -7,11 +7,12 @@ from torch import nn
 
 from adaptive_bench.models.norm import check_norm, norm_layer
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
-from adaptive_bench.validation import probability
+from adaptive_bench.validation import Dropped, checked
 
 
+@checked
 def densenet121(
-    *, inputs: Sequence[int], outputs: int, norm: str = "batch", stem: str = "cifar", dropout: float = 0.0
+    *, inputs: Sequence[int], outputs: int, norm: str = "batch", stem: str = "cifar", dropout: Dropped = 0.0
 ) -> nn.Module:
     """DenseNet-121 of torchvision (growth rate 32); stem=cifar begins with a 3x3 convolution without stride and without pooling.
 
@@ -19,7 +20,6 @@ def densenet121(
     Source: Huang et al. 2017, arXiv 1608.06993.
     """
     check_norm(norm)
-    probability("dropout", dropout)
     # nothing smaller than the down-sampling: its poolings have no padding, and a single pixel is not theirs to halve
     channels = stem_channels(stem, inputs, cifar=8, imagenet=32)
     model: nn.Module = torchvision.models.densenet121(num_classes=outputs, drop_rate=dropout)

@@ -7,17 +7,18 @@ from torch import nn
 
 from adaptive_bench.models.norm import norm_factory
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
-from adaptive_bench.validation import probability
+from adaptive_bench.validation import Dropped, checked
 
 
+@checked
 def efficientnet_b0(
     *,
     inputs: Sequence[int],
     outputs: int,
     norm: str = "batch",
     stem: str = "cifar",
-    dropout: float = 0.2,
-    stochastic_depth: float = 0.2,
+    dropout: Dropped = 0.2,
+    stochastic_depth: Dropped = 0.2,
 ) -> nn.Module:
     """EfficientNet-B0 of torchvision; with stem=cifar the first convolution has stride 1 instead of 2.
 
@@ -25,8 +26,6 @@ def efficientnet_b0(
     probability that a row skips a residual block; it grows from 0 at the first block to this value at the last.
     Source: Tan and Le 2019, arXiv 1905.11946; stochastic depth: Huang et al. 2016, arXiv 1603.09382.
     """
-    probability("dropout", dropout)
-    probability("stochastic_depth", stochastic_depth)
     channels = stem_channels(stem, inputs, cifar=8, imagenet=16)
     model: nn.Module = torchvision.models.efficientnet_b0(
         num_classes=outputs, norm_layer=norm_factory(norm), dropout=dropout, stochastic_depth_prob=stochastic_depth

@@ -6,7 +6,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from adaptive_bench.models.inputs import token_ids
-from adaptive_bench.validation import probability, whole_number
+from adaptive_bench.validation import Count, Dropped, Positive, checked
 
 State = tuple[Tensor, Tensor]  # h and c, each (layers, rows, hidden)
 
@@ -34,24 +34,20 @@ class LanguageLSTM(nn.Module):
         return self.output(self.dropout(activations)), cast(State, state)
 
 
+@checked
 def lstm(
     *,
     inputs: Sequence[int],
     outputs: int,
-    embedding: int,
-    hidden: int,
-    layers: int,
-    dropout: float = 0.0,
+    embedding: Count,
+    hidden: Count,
+    layers: Count,
+    dropout: Dropped = 0.0,
     tied: bool = False,
-    init: float = 0.1,
+    init: Positive = 0.1,
 ) -> nn.Module:
     """An LSTM language model with every weight uniform on [-init, init] and every bias 0, the forget gates' among them."""
     token_ids(inputs)
-    for name, size in (("embedding", embedding), ("hidden", hidden), ("layers", layers)):
-        whole_number(name, size)
-    probability("dropout", dropout)
-    if not init > 0:
-        raise ValueError(f"init={init}: a bound above 0 is expected")
     if tied and embedding != hidden:
         raise ValueError(
             f"tied=true: embedding={embedding} and hidden={hidden} differ, but a tied weight is both embedding and output; "

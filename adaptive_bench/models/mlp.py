@@ -6,13 +6,14 @@ from itertools import pairwise
 
 from torch import nn
 
+from adaptive_bench.validation import Count, checked
 
-def mlp(*, inputs: Sequence[int], outputs: int, hidden: Sequence[int] = (64, 64)) -> nn.Module:
+
+@checked
+def mlp(*, inputs: Sequence[int], outputs: int, hidden: Sequence[Count] = (64, 64)) -> nn.Module:
     """Fully connected ReLU layers of the widths in `hidden`; with none, one linear layer, which makes a convex problem."""
     if not inputs:
         raise ValueError("inputs=(): an mlp expects vectors or images, but the data set yields text; take model=lstm_small")
-    if any(width < 1 for width in hidden):
-        raise ValueError(f"hidden={list(hidden)}: every width is a whole number from 1 up")
     widths = [math.prod(inputs), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in pairwise(widths):

@@ -8,7 +8,7 @@ from torch import nn
 
 from adaptive_bench.models.norm import norm_factory
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
-from adaptive_bench.validation import positive, probability
+from adaptive_bench.validation import Dropped, Shrinkage, checked
 
 
 def mobilenet_v3_small(
@@ -64,6 +64,7 @@ def mobilenet_v3_large(
     )
 
 
+@checked
 def _of_torchvision(
     make: Callable[..., nn.Module],
     *,
@@ -71,13 +72,9 @@ def _of_torchvision(
     outputs: int,
     norm: str,
     stem: str,
-    dropout: float,
-    batch_norm_momentum: float,
+    dropout: Dropped,
+    batch_norm_momentum: Shrinkage,
 ) -> nn.Module:
-    probability("dropout", dropout)
-    positive("batch_norm_momentum", batch_norm_momentum)
-    if batch_norm_momentum > 1:
-        raise ValueError(f"batch_norm_momentum={batch_norm_momentum}: the newest batch's weight is expected, at most 1")
     channels = stem_channels(stem, inputs, cifar=8, imagenet=16)
     batch_norm = partial(nn.BatchNorm2d, eps=0.001, momentum=batch_norm_momentum)  # eps: torchvision's for this family
     model = make(num_classes=outputs, norm_layer=norm_factory(norm) or batch_norm, dropout=dropout)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.models.inputs import token_ids
-from adaptive_bench.validation import probability, whole_number
+from adaptive_bench.validation import Count, Dropped, Positive, checked
 
 State = tuple[()]
 
@@ -88,16 +88,17 @@ def sinusoids(block: int, width: int, *, device: torch.device) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
 
 
+@checked
 def transformer(
     *,
     inputs: Sequence[int],
     outputs: int,
-    width: int,
-    heads: int,
-    layers: int,
-    dropout: float = 0.0,
+    width: Count,
+    heads: Count,
+    layers: Count,
+    dropout: Dropped = 0.0,
     tied: bool = True,
-    init: float = 0.02,
+    init: Positive = 0.02,
 ) -> nn.Module:
     """A decoder-only transformer language model whose context is the block.
 
@@ -105,13 +106,8 @@ def transformer(
     2 * layers projections that end in the residual stream divided by sqrt(2 * layers), biases 0.
     """
     token_ids(inputs)
-    for name, size in (("width", width), ("heads", heads), ("layers", layers)):
-        whole_number(name, size)
     if width % heads:
         raise ValueError(f"heads={heads}: width={width} is not divisible by the number of heads; choose a divisor")
-    probability("dropout", dropout)
-    if not init > 0:
-        raise ValueError(f"init={init}: a standard deviation above 0 is expected")
     model = LanguageTransformer(vocabulary=outputs, width=width, heads=heads, layers=layers, dropout=dropout, tied=tied)
     for name, parameter in model.named_parameters():  # a tied weight comes once
         if name.endswith("bias"):

@@ -7,16 +7,11 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from adaptive_bench.models.inputs import image_channels, written
-from adaptive_bench.validation import probability, whole_number
+from adaptive_bench.validation import Count, Dropped, checked
 
 
 def vit_b16(
-    *,
-    inputs: Sequence[int],
-    outputs: int,
-    patch: int | None = None,
-    dropout: float = 0.0,
-    attention_dropout: float = 0.0,
+    *, inputs: Sequence[int], outputs: int, patch: int | None = None, dropout: float = 0.0, attention_dropout: float = 0.0
 ) -> nn.Module:
     """ViT-B/16 of torchvision (width 768, 12 layers, 12 heads) on any square image.
 
@@ -57,24 +52,21 @@ def vit_tiny(
     )
 
 
+@checked
 def _vision_transformer(
     inputs: Sequence[int],
     *,
     outputs: int,
-    width: int,
-    layers: int,
-    heads: int,
-    patch: int | None,
-    dropout: float,
-    attention_dropout: float,
+    width: Count,
+    layers: Count,
+    heads: Count,
+    patch: Count | None,
+    dropout: Dropped,
+    attention_dropout: Dropped,
 ) -> nn.Module:
     """Four times as wide inside its perceptrons, as every ViT of the source's table 1."""
-    for name, size in (("width", width), ("layers", layers), ("heads", heads)):
-        whole_number(name, size)
     if width % heads:
         raise ValueError(f"heads={heads}: width={width} is not divisible by the number of heads; choose a divisor")
-    for name, dropped in (("dropout", dropout), ("attention_dropout", attention_dropout)):
-        probability(name, dropped)
     channels = image_channels(inputs)
     side, patch = inputs[1], _patch(inputs, patch)
     model = VisionTransformer(
@@ -101,8 +93,6 @@ def _patch(inputs: Sequence[int], wanted: int | None) -> int:
     _, height, width = inputs
     if height != width:
         raise ValueError(f"inputs={written(inputs)}: a ViT expects square images; choose a convolutional model")
-    if wanted is not None:
-        whole_number("patch", wanted)
     patch = min(16, height // 8) if wanted is None else wanted
     if patch < 1 or height % patch:
         raise ValueError(

@@ -7,7 +7,7 @@ from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Factor, NotNegative, Positive
 
 
 @dataclass(kw_only=True)
@@ -26,19 +26,15 @@ class AdaDamp(SizeScheduler):
     Source: Sievert, Charles 2019, arXiv 1910.08222.
     """
 
-    cooldown: float = 1
-    growth_cap: float | None = 2
+    cooldown: NotNegative = 1
+    growth_cap: Factor | None = 2
     optimum: float = 0  # F*
-    half_life: float | None = None  # samples; None: an epoch
+    half_life: Positive | None = None  # samples; None: an epoch
     first: float | None = field(default=None, init=False)  # F_0
     loss: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not math.isfinite(self.optimum):
-            raise ValueError(f"optimum={self.optimum}: a finite loss is expected")
-        if self.half_life is not None:
-            positive("half_life", self.half_life)
         self.loss = Average(half_life=self.half_life)
 
     def observe(self, seen: Observation) -> None:

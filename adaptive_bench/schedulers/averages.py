@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import NotNegative, Positive
 
 
 @dataclass(kw_only=True)
@@ -16,16 +16,12 @@ class Average(Stateful):
     and so are those of steps that were cut short.
     """
 
-    half_life: float | None = None  # samples; None: an epoch; 0: only the last value counts
+    half_life: NotNegative | None = None  # samples; None: an epoch; 0: only the last value counts
     weight: float = field(default=0.0, init=False)  # sum w
     total: float = field(default=0.0, init=False)  # sum w x
     squares: float = field(default=0.0, init=False)  # sum w x^2
     weight_squares: float = field(default=0.0, init=False)  # sum w^2
     at: int = field(default=0, init=False)  # samples, of the last value
-
-    def __post_init__(self) -> None:
-        if self.half_life is not None and not 0 <= self.half_life < math.inf:
-            raise ValueError(f"half_life={self.half_life}: a number of samples from 0 up is expected, or null for an epoch")
 
     def add(self, value: float, seen: Observation) -> None:
         """Add the value of the step `seen`."""
@@ -68,15 +64,14 @@ class NoiseScale(Stateful):
     often negative.
     """
 
-    half_life: float | None = None  # as in `Average`
-    max_relative_error: float | None = None  # of a value that is trusted; None: any
+    half_life: NotNegative | None = None  # as in `Average`
+    max_relative_error: Positive | None = None  # of a value that is trusted; None: any
     sq_norm: Average = field(init=False)  # of |G|^2
     variance: Average = field(init=False)  # of tr(Sigma)
     products: Average = field(init=False)  # of |G|^2 tr(Sigma), for the error of the ratio
 
     def __post_init__(self) -> None:
-        if self.max_relative_error is not None:
-            positive("max_relative_error", self.max_relative_error)
+        super().__post_init__()
         self.sq_norm, self.variance, self.products = (Average(half_life=self.half_life) for _ in range(3))
 
     def add(self, seen: Observation) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from adaptive_bench.sizes import Limits, Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import positive, whole_number
+from adaptive_bench.validation import Count, Factor, NotNegative, Positive, Whole
 
 
 @dataclass(kw_only=True)
@@ -22,17 +22,15 @@ class SizeScheduler(Stateful, ABC):
 
     not_for_blocks: ClassVar[str] = ""  # why the rule cannot drive the block size; "" if it can
 
-    initial: float = 128
-    minimum: int = 1  # smallest size
-    cooldown: float = 0  # epochs that a size lasts at least
-    growth_cap: float | None = None  # largest factor of one change
-    measure_every: int = 0  # samples between two measured steps; 0: every step
+    initial: Positive = 128
+    minimum: Count = 1  # smallest size
+    cooldown: NotNegative = 0  # epochs that a size lasts at least
+    growth_cap: Factor | None = None  # largest factor of one change
+    measure_every: Whole = 0  # samples between two measured steps; 0: every step
 
     def __post_init__(self) -> None:
-        positive("initial", self.initial)
+        super().__post_init__()
         self.limits = Limits(minimum=self.minimum, growth_cap=self.growth_cap, cooldown=self.cooldown)
-        if self.measure_every:
-            whole_number("measure_every", self.measure_every, least=0)
 
     @property
     def needs(self) -> frozenset[Stat]:

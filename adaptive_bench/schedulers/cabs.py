@@ -7,7 +7,7 @@ from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Count, Positive
 
 
 @dataclass(kw_only=True)
@@ -30,17 +30,15 @@ class CABS(SizeScheduler):
     not_for_blocks = "tr(Sigma) / F says how many samples to average, not how long a row should be"
     needs = frozenset({Stat.GRAD_VARIANCE})
 
-    minimum: int = 16
-    c: float = 1
-    half_life: float = 1728  # samples
+    minimum: Count = 16
+    c: Positive = 1
+    half_life: Positive = 1728  # samples
     lr: float = field(default=0.0, init=False)  # of the last step
     variance: Average = field(init=False)
     loss: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("c", self.c)
-        positive("half_life", self.half_life)
         self.variance = Average(half_life=self.half_life)
         self.loss = Average(half_life=self.half_life)
 

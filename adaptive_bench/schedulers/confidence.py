@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.interval_mean import IntervalMean
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import one_of, positive, whole_number
+from adaptive_bench.validation import Count, Growth, Positive, Share, Shrinkage
 
 
 @dataclass(kw_only=True)
@@ -31,31 +32,22 @@ class Confidence(FeedbackScheduler):
 
     needs = frozenset({Stat.ENTROPY})
 
-    rule: str = "thresholds"
-    direction: str = "low_entropy_grows"
-    every: int | None = None  # samples; None: an epoch
-    low: float = 0.3  # of H, as high
-    high: float = 0.7
-    grow: float = 1.25  # factor of one change, as shrink
-    shrink: float = 0.8
-    smallest: float | None = None  # size of the continuous rule at H = 1; None: initial
-    largest: float = 2048  # its size at H = 0
+    rule: Literal["thresholds", "continuous"] = "thresholds"
+    direction: Literal["low_entropy_grows", "high_entropy_grows"] = "low_entropy_grows"
+    every: Count | None = None  # samples; None: an epoch
+    low: Share = 0.3  # of H, as high
+    high: Share = 0.7
+    grow: Growth = 1.25  # factor of one change, as shrink
+    shrink: Shrinkage = 0.8
+    smallest: Positive | None = None  # size of the continuous rule at H = 1; None: initial
+    largest: Positive = 2048  # its size at H = 0
     entropy: float | None = field(default=None, init=False)  # of the last interval
     entropies: IntervalMean = field(default_factory=IntervalMean, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("rule", self.rule, ("thresholds", "continuous"))
-        one_of("direction", self.direction, ("low_entropy_grows", "high_entropy_grows"))
-        if self.every is not None:
-            whole_number("every", self.every)
-        if not 0 <= self.low <= self.high <= 1:
+        if self.low > self.high:
             raise ValueError(f"low={self.low}, high={self.high}: 0 <= low <= high <= 1 is expected")
-        if not 0 < self.shrink <= 1 <= self.grow < math.inf:
-            raise ValueError(f"shrink={self.shrink}, grow={self.grow}: 0 < shrink <= 1 <= grow is expected")
-        if self.smallest is not None:
-            positive("smallest", self.smallest)
-        positive("largest", self.largest)
         if self.rule == "continuous" and self._smallest > self.largest:
             raise ValueError(f"largest={self.largest}: at least the smallest size, {self._smallest:g}, is expected")
 

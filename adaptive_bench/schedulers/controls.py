@@ -3,11 +3,12 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from adaptive_bench.schedulers.base import SizeScheduler
-from adaptive_bench.schedulers.trajectory import Control, Trajectory, read_trajectory
+from adaptive_bench.schedulers.trajectory import Control, Trajectory
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import one_of, whole_number
+from adaptive_bench.validation import Whole
 
 
 @dataclass(kw_only=True)
@@ -16,23 +17,18 @@ class Replay(SizeScheduler):
 
     On another seed, the gain of the original over its replay is the value of its feedback. At equal budgets and unchanged limits
     the sizes are the recorded ones, step by step. They are the granted sizes, even where the end of a text or of the budget cut
-    a step. `trace` is the run's digest in the folder `results`, its folder or its trace.parquet;
-    the run must be finished. A run that diverged is replayed up to there, stretched over the whole budget. `initial`
-    has no effect.
+    a step. A run that diverged is replayed up to there, stretched over the whole budget. `initial` has no effect.
+
+    `trace` is the trajectory that `experiment.recorded.read_trajectory` reads. In a configuration it is the digest of a finished
+    run in the folder `results`, its folder or its trace.parquet.
 
     Source: ours, a control.
     """
 
-    trace: str | None = None
-    results: str = "results"
-    column: str = "batch_size"  # or block_size
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._path = read_trajectory(self.trace, results=self.results, column=self.column)
+    trace: Trajectory
 
     def propose(self, position: Position) -> float:
-        return self._path.at(position)
+        return self.trace.at(position)
 
 
 @dataclass(kw_only=True)
@@ -47,11 +43,7 @@ class Shuffled(Control):
     Source: ours, a control.
     """
 
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("seed", self.seed, least=0)
+    seed: Whole = 0
 
     def altered(self, path: Trajectory) -> Trajectory:
         # of all that `random` offers, only random() promises the same numbers under every Python
@@ -94,11 +86,7 @@ class MeanMatched(Control):
     Source: ours, a control.
     """
 
-    match: str = "updates"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("match", self.match, ("updates", "samples"))
+    match: Literal["updates", "samples"] = "updates"
 
     def altered(self, path: Trajectory) -> Trajectory:
         weights = path.updates if self.match == "updates" else path.samples
@@ -120,20 +108,16 @@ class Jump(SizeScheduler):
     Source: ours, a control.
     """
 
-    trace: str | None = None
-    results: str = "results"
-    column: str = "batch_size"  # or block_size
-    at: str = "maximum"
+    trace: Trajectory
+    at: Literal["maximum", "change"] = "maximum"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("at", self.at, ("maximum", "change"))
-        self._path = read_trajectory(self.trace, results=self.results, column=self.column)
-        sizes = self._path.sizes
+        sizes = self.trace.sizes
         self._first, self._largest = sizes[0], max(sizes)
         changes = (step for step, size in enumerate(sizes) if size != self._first)
         step = sizes.index(self._largest) if self.at == "maximum" else next(changes, 0)
-        self._start = self._path.starts[step]
+        self._start = self.trace.starts[step]
 
     def propose(self, position: Position) -> float:
-        return self._first if self._path.sample_at(position) < self._start else self._largest
+        return self._first if self.trace.sample_at(position) < self._start else self._largest

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Factor, NotNegative
 
 
 @dataclass(kw_only=True)
@@ -26,23 +26,18 @@ class CriticalWarmup(SizeScheduler):
     Source: Merrill, Arora, Groeneveld, Hajishirzi 2025, arXiv 2505.23971.
     """
 
-    curve: Sequence[Sequence[float]] = ((0, 1), (0.1, 512), (0.3, 1024), (1, 1536))  # (share of the budget, size)
-    factor: float = 2
+    curve: Sequence[Sequence[NotNegative]] = ((0, 1), (0.1, 512), (0.3, 1024), (1, 1536))  # (share of the budget, size)
+    factor: Factor = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 < self.factor < math.inf:
-            raise ValueError(f"factor={self.factor}: a finite factor above 1 is expected")
-        if not self.curve or any(not isinstance(point, Sequence) or len(point) != 2 for point in self.curve):
+        if not self.curve or any(len(point) != 2 for point in self.curve):
             raise ValueError(f"curve={list(self.curve)}: pairs of a share of the budget and a size are expected, at least one")
-        self.curve = tuple(tuple(point) for point in self.curve)  # plain values: what a yaml gives is slow to read
         shares, sizes = zip(*self.curve, strict=True)
-        for size in sizes:
-            positive("curve", size)
         if not (shares[0] == 0 and shares[-1] <= 1 and all(earlier < later for earlier, later in pairwise(shares))):
             raise ValueError(f"curve={list(self.curve)}: ascending shares of the budget, from 0 to at most 1, are expected")
-        if any(later < earlier for earlier, later in pairwise(sizes)):
-            raise ValueError(f"curve={list(self.curve)}: sizes that do not fall are expected")
+        if not sizes[0] > 0 or any(later < earlier for earlier, later in pairwise(sizes)):
+            raise ValueError(f"curve={list(self.curve)}: sizes above 0 that do not fall are expected")
 
     def propose(self, position: Position) -> float:
         # the tiny allowance makes 1,000 the third power of 10 although floats say 2.9999999999999996

@@ -1,11 +1,11 @@
 """Growth in cycles."""
 
-import math
 from dataclasses import dataclass
+from typing import Literal
 
 from adaptive_bench.schedulers.base import SizeScheduler, power
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Count, Positive
 
 
 @dataclass(kw_only=True)
@@ -19,22 +19,11 @@ class Cyclical(SizeScheduler):
     Source: lab sheet, strategy 3.
     """
 
-    cycle: int = 10  # intervals
-    growth: str = "linear"
+    cycle: Count = 10  # intervals
+    growth: Literal["linear", "exponential"] = "linear"
     increment: float = 32  # samples an interval, of linear growth
-    factor: float = 1.25  # of exponential growth
-    interval: float = 1  # epochs
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("factor", self.factor)
-        positive("interval", self.interval)
-        if isinstance(self.cycle, bool) or not isinstance(self.cycle, int) or self.cycle < 1:
-            raise ValueError(f"cycle={self.cycle!r}: a whole number of intervals from 1 up is expected")
-        if self.growth not in ("linear", "exponential"):
-            raise ValueError(f"growth={self.growth!r}: linear or exponential is expected")
-        if not math.isfinite(self.increment):
-            raise ValueError(f"increment={self.increment}: a finite number of samples is expected")
+    factor: Positive = 1.25  # of exponential growth
+    interval: Positive = 1  # epochs
 
     def propose(self, position: Position) -> float:
         inside = position.completed(self.interval) % self.cycle

@@ -4,46 +4,33 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 from adaptive_bench.schedulers.base import FeedbackScheduler
-from adaptive_bench.schedulers.calibration import Calibration, checked_weights, read_calibration
-from adaptive_bench.schedulers.epoch_signals import NEEDS, SIGNALS, EpochSignals
+from adaptive_bench.schedulers.calibration import Calibration, checked_weights
+from adaptive_bench.schedulers.epoch_signals import NEEDS, SIGNALS, EpochSignals, GradSource
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import one_of, positive
+from adaptive_bench.validation import Count, Growth, NotNegative, Several, Share, Shrinkage
 
 
 @dataclass(kw_only=True)
 class EpochController(FeedbackScheduler):
     """What both DEBA controllers share: once an epoch, the size is multiplied by a decision that is made on `EpochSignals`."""
 
-    minimum: int = 16
-    cooldown: float = 5  # epochs
-    grow: float = 1.5
-    shrink: float = 0.8
-    window: int = 15  # epochs
-    grad_source: str = "last_batch"
-    calibration: str | None = None
-    architecture: Mapping[str, Any] | None = None
+    minimum: Count = 16
+    cooldown: NotNegative = 5  # epochs
+    grow: Growth = 1.5
+    shrink: Shrinkage = 0.8
+    window: Several = 15  # epochs
+    grad_source: GradSource = "last_batch"
+    calibration: Calibration | None = None
     stability: EpochSignals = field(init=False)
     decision: float = field(default=1.0, init=False)  # factor: grow, shrink or 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("grow", self.grow)
-        positive("shrink", self.shrink)
-        if self.grow < 1:
-            raise ValueError(f"grow={self.grow}: a factor from 1 up is expected")
-        if self.shrink > 1:
-            raise ValueError(f"shrink={self.shrink}: a factor of at most 1 is expected")
         self.stability = EpochSignals(grad_source=self.grad_source, window=self.window)
-
-    def calibrated(self) -> Calibration | None:
-        """The calibration, if there is one. Raises ValueError if it is for another architecture or gradient."""
-        if self.calibration is None:
-            return None
-        return read_calibration(self.calibration, architecture=self.architecture, grad_source=self.grad_source)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -81,26 +68,25 @@ class Deba(EpochController):
     cooldown and weights that belong to the architecture, and no formula. `variance_sign=high_variance_grows` turns the
     variance's share into 1 - share: the sources do not settle its sign. The variance is the spread of the components of
     one gradient, not gradient noise. Reference levels hold for the batch size they were measured at.
-    `architecture` is the settings of the run's model, against which a calibration is checked; `measure_every` has no effect.
+    `measure_every` has no effect.
 
     Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809, in the reading of the ByteTrending article on DEBA.
     """
 
-    up: float = 0.55
-    down: float = 0.45
-    weights: Mapping[str, float | None] | None = None  # of each signal; None: the calibration's, else equal
-    variance_sign: str = "low_variance_grows"
+    up: Share = 0.55
+    down: Share = 0.45
+    weights: Mapping[str, NotNegative | None] | None = None  # of each signal; None: the calibration's, else equal
+    variance_sign: Literal["low_variance_grows", "high_variance_grows"] = "low_variance_grows"
     score: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.down <= self.up <= 1:
+        if self.down > self.up:
             raise ValueError(f"up={self.up} and down={self.down}: thresholds out of order, 0 <= down <= up <= 1 is expected")
-        one_of("variance_sign", self.variance_sign, ("low_variance_grows", "high_variance_grows"))
         self._weights = dict.fromkeys(SIGNALS, 1 / len(SIGNALS))
         self._levels: Mapping[str, float] = {}
-        if (known := self.calibrated()) is not None:
-            self._weights, self._levels = dict(known.weights), known.levels
+        if self.calibration is not None:
+            self._weights, self._levels = dict(self.calibration.weights), self.calibration.levels
         if self.weights is not None and any(weight is not None for weight in self.weights.values()):
             self._weights = checked_weights(self.weights)
 

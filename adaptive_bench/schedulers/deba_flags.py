@@ -6,7 +6,7 @@ from statistics import median
 
 from adaptive_bench.schedulers.deba import EpochController
 from adaptive_bench.schedulers.epoch_signals import confidence, remember, third_quartile
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Positive
 
 
 @dataclass(kw_only=True)
@@ -22,13 +22,13 @@ class DebaFlags(EpochController):
     the sources do not say. theta_conf and theta_stab belong to the architecture, and no source prints their values: each
     is the setting, else the `calibration`'s, else ours from the window itself, the 75th percentile of c and the median
     of max(norm_variation, loss_variation), the current epoch excluded. While one of them is unknown, the size holds.
-    `architecture` is the run's model, against which a calibration is checked; `measure_every` has no effect.
+    `measure_every` has no effect.
 
     Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809.
     """
 
-    theta_conf: float | None = None  # None: the calibration's, else from the window
-    theta_stab: float | None = None  # None: the calibration's, else from the window
+    theta_conf: Positive | None = None  # None: the calibration's, else from the window
+    theta_stab: Positive | None = None  # None: the calibration's, else from the window
     ratios: list[float] = field(default_factory=list, init=False)  # c of the window
     changes: list[float] = field(default_factory=list, init=False)  # max(norm_variation, loss_variation) of the window
     latest: dict[str, float] = field(default_factory=dict, init=False)  # c and the thresholds it last met, where known
@@ -36,11 +36,10 @@ class DebaFlags(EpochController):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._thresholds: dict[str, float] = {}
-        if (known := self.calibrated()) is not None:
+        if (known := self.calibration) is not None:
             self._thresholds = {"theta_conf": known.thresholds["confidence"], "theta_stab": known.thresholds["stability"]}
         for name, value in (("theta_conf", self.theta_conf), ("theta_stab", self.theta_stab)):
             if value is not None:
-                positive(name, value)
                 self._thresholds[name] = value
 
     def decide(self) -> float:

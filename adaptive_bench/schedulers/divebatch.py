@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import one_of, positive, whole_number
+from adaptive_bench.validation import Count, NotNegative, Positive
 
 NOT_FOR_BLOCKS = "gradient diversity says how many samples to average, not how long a row is"
 
@@ -32,12 +33,12 @@ class DiveBatch(FeedbackScheduler):
 
     not_for_blocks = NOT_FOR_BLOCKS
 
-    delta: float = 0.1
-    interval: int | None = None  # epochs between resizes; None: a tenth of the budget
+    delta: Positive = 0.1
+    interval: Count | None = None  # epochs between resizes; None: a tenth of the budget
     monotone: bool = True
-    variant: str = "accumulated"
-    half_life: float | None = None  # samples; None: an epoch
-    max_relative_error: float | None = None
+    variant: Literal["accumulated", "moments"] = "accumulated"
+    half_life: NotNegative | None = None  # samples; None: an epoch
+    max_relative_error: Positive | None = None
     diversity: float = field(default=math.nan, init=False)  # at the last resize
     rows: int = field(default=0, init=False)  # of this epoch so far
     samples: int = field(default=0, init=False)  # of this epoch so far
@@ -47,8 +48,6 @@ class DiveBatch(FeedbackScheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.delta, self.interval)
-        one_of("variant", self.variant, ("accumulated", "moments"))
         if self.variant == "accumulated" and self.measure_every:
             raise ValueError(
                 f"measure_every={self.measure_every}: variant=accumulated adds up every step of an epoch; set it to 0 or take "
@@ -95,13 +94,6 @@ class DiveBatch(FeedbackScheduler):
 
     def signals(self) -> dict[str, float]:
         return {"diversity": self.diversity} | (self.noise.signals() if self.variant == "moments" else {})
-
-
-def check(delta: float, interval: int | None) -> None:
-    """Raises ValueError for settings that DiveBatch and its oracle cannot use."""
-    positive("delta", delta)
-    if interval is not None:
-        whole_number("interval", interval)
 
 
 def resize_interval(position: Position, interval: int | None) -> int:

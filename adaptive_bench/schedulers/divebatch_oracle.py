@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass, field
 
 from adaptive_bench.schedulers.base import FeedbackScheduler
-from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, check, resize_interval, resized
+from adaptive_bench.schedulers.divebatch import NOT_FOR_BLOCKS, resize_interval, resized
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.validation import Count, Positive
 
 
 @dataclass(kw_only=True)
@@ -22,14 +23,10 @@ class DiveBatchOracle(FeedbackScheduler):
 
     not_for_blocks = NOT_FOR_BLOCKS
 
-    delta: float = 0.1
-    interval: int | None = None  # epochs between resizes; None: a tenth of the budget
+    delta: Positive = 0.1
+    interval: Count | None = None  # epochs between resizes; None: a tenth of the budget
     monotone: bool = True
     bound: float = field(default=math.nan, init=False)  # n * diversity, at the last resize
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.delta, self.interval)
 
     @property
     def needs(self) -> frozenset[Stat]:

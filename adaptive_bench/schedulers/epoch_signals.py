@@ -4,13 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
+from typing import Literal, TypeAlias
 
 from adaptive_bench.sizes import Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import one_of, whole_number
+from adaptive_bench.validation import Several
 
 SIGNALS = ("variance", "norm_variation", "loss_variation")
+GradSource: TypeAlias = Literal["last_batch", "epoch_mean"]
 NEEDS = {
     "last_batch": frozenset({Stat.COMPONENT_VARIANCE, Stat.GRAD_NORM}),
     "epoch_mean": frozenset({Stat.EPOCH_COMPONENT_VARIANCE, Stat.EPOCH_GRAD_SQ_NORM}),
@@ -31,8 +33,8 @@ class EpochSignals(Stateful):
     counts in the epoch it began in. Values that are no finite numbers are left out.
     """
 
-    grad_source: str = "last_batch"
-    window: int = 15  # epochs
+    grad_source: GradSource = "last_batch"
+    window: Several = 15  # epochs
     samples: int = field(default=0, init=False)  # of this epoch so far
     rows: int = field(default=0, init=False)  # of this epoch so far; of a text they are longer than a sample
     loss: float = field(default=0.0, init=False)  # the sum over the samples
@@ -43,8 +45,7 @@ class EpochSignals(Stateful):
     history: dict[str, list[float]] = field(default_factory=dict, init=False)  # those of the window, the latest last
 
     def __post_init__(self) -> None:
-        one_of("grad_source", self.grad_source, tuple(NEEDS))
-        whole_number("window", self.window, least=2)
+        super().__post_init__()
         self.history = {name: [] for name in SIGNALS}
 
     def measures(self, position: Position, samples: int) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler, power
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Growth, Positive
 
 
 @dataclass(kw_only=True)
@@ -18,14 +18,8 @@ class Exponential(SizeScheduler):
     Source: lab sheet, strategy 2.
     """
 
-    factor: float = 1.1
-    interval: float | None = 1  # epochs; None: a fifth of the budget
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("factor", self.factor)
-        if self.interval is not None:
-            positive("interval", self.interval)
+    factor: Positive = 1.1
+    interval: Positive | None = 1  # epochs; None: a fifth of the budget
 
     def propose(self, position: Position) -> float:
         return max(1.0, self.initial * power(self.factor, position.completed(self.interval)))
@@ -41,10 +35,5 @@ class AdaBatch(Exponential):
     Source: Devarakonda, Naumov, Garland 2017, arXiv 1712.02029.
     """
 
-    factor: float = 2
-    interval: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.factor < 1:
-            raise ValueError(f"factor={self.factor}: AdaBatch only grows, a factor from 1 up is expected")
+    factor: Growth = 2  # it only grows
+    interval: Positive | None = None

@@ -3,11 +3,12 @@
 import math
 import warnings
 from dataclasses import dataclass, field
+from typing import Literal
 
 from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import one_of, positive
+from adaptive_bench.validation import Count, Factor, NotNegative, Positive
 
 
 @dataclass(kw_only=True)
@@ -30,13 +31,13 @@ class GradientNoiseScale(FeedbackScheduler):
 
     not_for_blocks = "the noise scale counts samples to average, not positions of a row"
 
-    minimum: int = 2  # one sample has no variance
-    cooldown: float = 1
-    growth_cap: float | None = 2
-    kappa: float = 1
-    estimator: str = "pair"
-    half_life: float | None = None  # samples; None: an epoch
-    max_relative_error: float | None = None
+    minimum: Count = 2  # one sample has no variance
+    cooldown: NotNegative = 1
+    growth_cap: Factor | None = 2
+    kappa: Positive = 1
+    estimator: Literal["pair", "sheet"] = "pair"
+    half_life: NotNegative | None = None  # samples; None: an epoch
+    max_relative_error: Positive | None = None
     monotone: bool = False
     at_size: int = field(default=0, init=False)  # that the averaged ratio belongs to
     microbatches: float = field(default=math.nan, init=False)
@@ -45,8 +46,6 @@ class GradientNoiseScale(FeedbackScheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("kappa", self.kappa)
-        one_of("estimator", self.estimator, ("pair", "sheet"))
         if self.max_relative_error is not None and self.estimator == "sheet":
             raise ValueError(f"max_relative_error={self.max_relative_error}: the sheet's ratio has none; take estimator=pair")
         if self.estimator == "sheet":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import positive, whole_number
+from adaptive_bench.validation import Count, Factor, Growth, NotNegative, Positive, Several
 
 
 @dataclass(kw_only=True)
@@ -27,14 +27,14 @@ class Goodput(FeedbackScheduler):
 
     not_for_blocks = "its efficiency counts samples to average, not positions of a row"
 
-    minimum: int = 2  # one sample has no variance
-    cooldown: float = 1
-    growth_cap: float | None = 2
-    largest: float = 4096
-    candidates: int = 50
-    hysteresis: float = 1.05
-    half_life: float | None = None  # samples; None: an epoch
-    max_relative_error: float | None = None  # of B_simple; above it the size stays
+    minimum: Count = 2  # one sample has no variance
+    cooldown: NotNegative = 1
+    growth_cap: Factor | None = 2
+    largest: Positive = 4096
+    candidates: Several = 50
+    hysteresis: Growth = 1.05
+    half_life: NotNegative | None = None  # samples; None: an epoch
+    max_relative_error: Positive | None = None  # of B_simple; above it the size stays
     noise: NoiseScale = field(init=False)
     times: dict[str, list[float]] = field(default_factory=dict, init=False)  # rows -> [steps, their mean seconds], at this block
     block: int = field(default=1, init=False)  # positions a row
@@ -42,12 +42,8 @@ class Goodput(FeedbackScheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("largest", self.largest)
         if self.largest < self.initial:
             raise ValueError(f"largest={self.largest}: a size from initial={self.initial} up is expected")
-        whole_number("candidates", self.candidates, least=2)
-        if not 1 <= self.hysteresis < math.inf:
-            raise ValueError(f"hysteresis={self.hysteresis}: a factor from 1 up is expected")
         self.noise = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
 
     @property

@@ -7,7 +7,7 @@ from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.norm_test import whole
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Count, Factor, NotNegative, Positive
 
 
 @dataclass(kw_only=True)
@@ -26,21 +26,18 @@ class InnerProductTest(FeedbackScheduler):
     not_for_blocks = "the test asks how many samples to average, not how long a row is"
     needs = frozenset({Stat.INNER_PRODUCT_VARIANCE, Stat.GRAD_VARIANCE, Stat.GRAD_NORM})
 
-    minimum: int = 2  # one sample has no variance
-    cooldown: float = 1
-    growth_cap: float | None = 2
-    theta: float = 0.5
-    nu: float | None = 1
-    half_life: float | None = None  # samples; None: an epoch
+    minimum: Count = 2  # one sample has no variance
+    cooldown: NotNegative = 1
+    growth_cap: Factor | None = 2
+    theta: Positive = 0.5
+    nu: Positive | None = 1
+    half_life: NotNegative | None = None  # samples; None: an epoch
     inner: Average = field(init=False)  # Var(<g_i, g>)
     variance: Average = field(init=False)  # tr(Sigma)
     sq_norm: Average = field(init=False)  # |g|^2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("theta", self.theta)
-        if self.nu is not None:
-            positive("nu", self.nu)
         self.inner = Average(half_life=self.half_life)
         self.variance = Average(half_life=self.half_life)
         self.sq_norm = Average(half_life=self.half_life)

@@ -1,11 +1,10 @@
 """Growth by an increment at fixed intervals."""
 
-import math
 from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Positive
 
 
 @dataclass(kw_only=True)
@@ -19,14 +18,7 @@ class Linear(SizeScheduler):
     """
 
     increment: float = 32  # samples an interval
-    interval: float | None = 1  # epochs; None: a fifth of the budget
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.interval is not None:
-            positive("interval", self.interval)
-        if not math.isfinite(self.increment):
-            raise ValueError(f"increment={self.increment}: a finite number of samples is expected")
+    interval: Positive | None = 1  # epochs; None: a fifth of the budget
 
     def propose(self, position: Position) -> float:
         return max(1.0, self.initial + self.increment * position.completed(self.interval))

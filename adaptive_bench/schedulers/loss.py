@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Lt
 
 from adaptive_bench.schedulers.base import FeedbackScheduler, power
 from adaptive_bench.schedulers.interval_mean import IntervalMean
 from adaptive_bench.stats import Observation
-from adaptive_bench.validation import one_of, positive, whole_number
+from adaptive_bench.validation import Count, Growth, NotNegative, Positive, Several, Shrinkage
 
 
 @dataclass(kw_only=True)
@@ -32,35 +35,19 @@ class LossBased(FeedbackScheduler):
     Source: lab sheet, strategy 4.
     """
 
-    signal: str = "difference"
-    change: str = "linear"
-    every: int | None = None  # samples; None: an epoch
-    alpha: float = 0.3  # weight of the newest interval, of moving_average
-    window: int = 5  # intervals, of variance
-    fluctuation: float = 0.1  # standard deviation over mean that is neither steady nor fluctuating, of variance
-    dead_zone: float = 0.01  # of |delta|
-    rate: float = 5  # change of the size over change of the loss, both relative
-    shrink: float = 0.8  # smallest factor of one change
-    grow: float = 1.25  # largest
+    signal: Literal["difference", "moving_average", "variance"] = "difference"
+    change: Literal["linear", "exponential"] = "linear"
+    every: Count | None = None  # samples; None: an epoch
+    alpha: Annotated[float, Gt(0), Lt(1)] = 0.3  # weight of the newest interval, of moving_average
+    window: Several = 5  # intervals, of variance
+    fluctuation: NotNegative = 0.1  # standard deviation over mean that is neither steady nor fluctuating, of variance
+    dead_zone: NotNegative = 0.01  # of |delta|
+    rate: Positive = 5  # change of the size over change of the loss, both relative
+    shrink: Shrinkage = 0.8  # smallest factor of one change
+    grow: Growth = 1.25  # largest
     delta: float | None = field(default=None, init=False)  # of the last interval
     compared: list[float] = field(default_factory=list, init=False)  # the last L_t, or m_t
     losses: IntervalMean = field(default_factory=IntervalMean, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("signal", self.signal, ("difference", "moving_average", "variance"))
-        one_of("change", self.change, ("linear", "exponential"))
-        if self.every is not None:
-            whole_number("every", self.every)
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha={self.alpha}: a weight between 0 and 1 is expected")
-        whole_number("window", self.window, least=2)
-        for name in ("fluctuation", "dead_zone"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)}: a finite number from 0 up is expected")
-        positive("rate", self.rate)
-        if not 0 < self.shrink <= 1 <= self.grow < math.inf:
-            raise ValueError(f"shrink={self.shrink}, grow={self.grow}: 0 < shrink <= 1 <= grow is expected")
 
     def observe(self, seen: Observation) -> None:
         self.losses.add(seen.loss, seen)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from adaptive_bench.schedulers.averages import Average
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Count, Factor, NotNegative, Positive
 
 
 @dataclass(kw_only=True)
@@ -24,18 +24,17 @@ class NormTest(FeedbackScheduler):
 
     not_for_blocks = "the test asks how many samples to average, not how long a row is"
 
-    minimum: int = 2  # one sample has no variance
-    cooldown: float = 1
-    growth_cap: float | None = 2
-    eta: float = 0.5
+    minimum: Count = 2  # one sample has no variance
+    cooldown: NotNegative = 1
+    growth_cap: Factor | None = 2
+    eta: Positive = 0.5
     plug_in: bool = True
-    half_life: float | None = None  # samples; None: an epoch
+    half_life: NotNegative | None = None  # samples; None: an epoch
     variance: Average = field(init=False)
     sq_norm: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("eta", self.eta)
         self.variance = Average(half_life=self.half_life)
         self.sq_norm = Average(half_life=self.half_life)
 

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from adaptive_bench.stateful import Stateful
-from adaptive_bench.validation import one_of, positive, whole_number
+from adaptive_bench.validation import NotNegative, Whole
 
 
 @dataclass(kw_only=True)
@@ -16,17 +17,11 @@ class Patience(Stateful):
     restarts the count and keeps the best value.
     """
 
-    patience: int
-    threshold: float = 1e-4  # of the best value, or in its unit
-    threshold_mode: str = "relative"
+    patience: Whole
+    threshold: NotNegative = 1e-4  # of the best value, or in its unit
+    threshold_mode: Literal["relative", "absolute"] = "relative"
     best: float | None = field(default=None, init=False)
     count: int = field(default=0, init=False)  # evaluations since the last improvement or stall
-
-    def __post_init__(self) -> None:
-        whole_number("patience", self.patience, least=0)
-        if self.threshold:
-            positive("threshold", self.threshold)
-        one_of("threshold_mode", self.threshold_mode, ("relative", "absolute"))
 
     def at(self, value: float, *, counts: bool = True) -> bool:
         """Count an evaluation; returns whether it completes a stall. One with `counts=False` can still be an improvement."""

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.schedulers.patience import Patience
 from adaptive_bench.stats import Observation
+from adaptive_bench.validation import Factor, NotNegative, Whole
 
 
 @dataclass(kw_only=True)
@@ -20,16 +22,14 @@ class Plateau(FeedbackScheduler):
     Source: PyTorch, torch.optim.lr_scheduler.ReduceLROnPlateau; growth for decay as in Smith et al. 2018, arXiv 1711.00489.
     """
 
-    factor: float = 2
-    patience: int = 2  # evaluations
-    threshold: float = 1e-4  # of the best metric, or in its unit
-    threshold_mode: str = "relative"
+    factor: Factor = 2
+    patience: Whole = 2  # evaluations
+    threshold: NotNegative = 1e-4  # of the best metric, or in its unit
+    threshold_mode: Literal["relative", "absolute"] = "relative"
     stall: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 < self.factor < math.inf:
-            raise ValueError(f"factor={self.factor}: a finite factor above 1 is expected")
         self.stall = Patience(patience=self.patience, threshold=self.threshold, threshold_mode=self.threshold_mode)
 
     def observe(self, seen: Observation) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Count, NotNegative, Positive, Share, Whole
 
 
 @dataclass(kw_only=True)
@@ -26,19 +26,11 @@ class RandomBptt(SizeScheduler):
     Source: Merity, Keskar, Socher 2017, arXiv 1708.02182, section 5, and the authors' code.
     """
 
-    initial: float = 70
-    minimum: int = 5  # smallest size
-    probability: float = 0.95  # of initial as the base
-    sd: float = 5  # in units of the size
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability={self.probability}: a number from 0 to 1 is expected")
-        if not 0 <= self.sd < math.inf:
-            raise ValueError(f"sd={self.sd}: a finite standard deviation from 0 up is expected")
-        whole_number("seed", self.seed, least=0)
+    initial: Positive = 70
+    minimum: Count = 5  # smallest size
+    probability: Share = 0.95  # of initial as the base
+    sd: NotNegative = 5  # in units of the size
+    seed: Whole = 0
 
     def propose(self, position: Position) -> float:
         if position.samples == 0:

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Gt, Lt
 
 from adaptive_bench.schedulers.base import FeedbackScheduler
 from adaptive_bench.stats import Observation, Stat
-from adaptive_bench.validation import whole_number
+from adaptive_bench.validation import Count, Whole
 
 
 @dataclass(kw_only=True)
@@ -25,17 +28,11 @@ class SimiGrad(FeedbackScheduler):
     not_for_blocks = "the similarity of two halves says how many samples to average, not how long a row is"
     needs = frozenset({Stat.HALVES_COSINE})
 
-    minimum: int = 2  # one sample has no halves
-    measure_every: int = 1280
-    target: float = 0.1
-    smoothing: int = 1  # measured cosines
+    minimum: Count = 2  # one sample has no halves
+    measure_every: Whole = 1280
+    target: Annotated[float, Gt(-1), Lt(1)] = 0.1
+    smoothing: Count = 1  # measured cosines
     cosines: list[float] = field(default_factory=list, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not -1 < self.target < 1:
-            raise ValueError(f"target={self.target}: a cosine between -1 and 1 is expected")
-        whole_number("smoothing", self.smoothing)
 
     def observe(self, seen: Observation) -> None:
         if not seen.uncut or not math.isfinite(seen.stats.get(Stat.HALVES_COSINE, math.nan)):

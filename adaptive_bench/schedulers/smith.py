@@ -38,8 +38,6 @@ class Smith(SizeScheduler):
                 f"schedule={type(self.schedule).__name__}: it depends on what the run observes, so the size cannot take its "
                 "place; take lr_schedule=cosine, multistep or another function of the position"
             )
-        if not callable(self.schedule):
-            raise ValueError(f"schedule={self.schedule!r}: a function of the position is expected, as in lr_schedules")
 
     def observe(self, seen: Observation) -> None:
         start = Position(seen.position.samples - seen.shape.samples, seen.position.budget, seen.position.epoch_samples)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import positive
+from adaptive_bench.validation import Positive
 
 
 @dataclass(kw_only=True)
@@ -17,20 +17,16 @@ class Step(SizeScheduler):
     Source: ours; the control that any adaptive method must beat.
     """
 
-    milestones: Sequence[float] = (20,)  # epochs
-    sizes: Sequence[float] = (2048,)
+    milestones: Sequence[Positive] = (20,)  # epochs
+    sizes: Sequence[Positive] = (2048,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.milestones, self.sizes = tuple(self.milestones), tuple(self.sizes)  # a configuration's own lists are slow to read
         if len(self.milestones) != len(self.sizes) or not self.sizes:
             raise ValueError(
                 f"milestones={list(self.milestones)} and sizes={list(self.sizes)}: "
                 "lists of one length, at least one entry, are expected"
             )
-        for name, values in (("milestones", self.milestones), ("sizes", self.sizes)):
-            for value in values:
-                positive(name, value)
         if any(later <= earlier for earlier, later in pairwise(self.milestones)):
             raise ValueError(f"milestones={list(self.milestones)}: ascending epochs are expected")
 

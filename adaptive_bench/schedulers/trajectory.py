@@ -6,15 +6,12 @@ from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from pathlib import Path
+from itertools import accumulate
 
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.sizes import Position
-from adaptive_bench.validation import one_of
 
 SHARES = 100  # equal ones of the budget, at whose starts a schedule is asked for its size
-EXPECTED = "the digest of a finished run, its folder or its trace.parquet is expected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +58,7 @@ class Trajectory:
         """The whole pieces in another order; one that the budget cut stays last, where a budget cuts."""
         order = [*order, *range(self.whole(), len(self.sizes))]
         return self.pieces(
-            [self.sizes[i] for i in order],
-            [self.samples[i] for i in order],
-            [self.updates[i] for i in order],
-            cut=self.cut,
+            [self.sizes[i] for i in order], [self.samples[i] for i in order], [self.updates[i] for i in order], cut=self.cut
         )
 
     def digest(self) -> str:
@@ -79,26 +73,23 @@ class Control(SizeScheduler):
     How many samples the budget has is known at the first step; the trajectory of a schedule is made then.
     """
 
-    trace: str | None = None
-    results: str = "results"
-    column: str = "batch_size"  # or block_size
+    trace: Trajectory | None = None
     schedule: SizeScheduler | None = None  # instead of a trace
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._altered: dict[tuple[int, int], Trajectory] = {}  # by budget and epoch; kept for speed, no state
+        if self.trace is None and self.schedule is None:
+            raise ValueError(
+                "trace=None: a finished run is expected; or a schedule, which needs no run, as in "
+                "+scheduler@scheduler.schedule=exponential"
+            )
+        if self.trace is not None and self.schedule is not None:
+            raise ValueError(
+                f"schedule={type(self.schedule).__name__}: there is a trace as well, one of the two is expected; leave one null"
+            )
         if self.schedule is not None:
             _refuse_feedback(self.schedule)
-            if self.trace is not None:
-                raise ValueError(
-                    f"trace={self.trace} and schedule={type(self.schedule).__name__}: one of the two is expected; leave one null"
-                )
-        elif self.trace is None:
-            raise ValueError(
-                f"trace=None: {EXPECTED}; or a schedule, which needs no run, as in +scheduler@scheduler.schedule=exponential"
-            )
-        else:
-            self._recorded = read_trajectory(self.trace, results=self.results, column=self.column)
 
     @abstractmethod
     def altered(self, path: Trajectory) -> Trajectory:
@@ -107,7 +98,8 @@ class Control(SizeScheduler):
     def propose(self, position: Position) -> float:
         run = position.budget, position.epoch_samples
         if run not in self._altered:
-            path = self._recorded if self.schedule is None else planned_trajectory(self.schedule, position)
+            path = planned_trajectory(self.schedule, position) if self.schedule else self.trace
+            assert path is not None, "one of the two was given"
             self._altered[run] = self.altered(path)
         return self._altered[run].at(position)
 
@@ -123,60 +115,8 @@ def planned_trajectory(schedule: SizeScheduler, position: Position) -> Trajector
 
 
 def _refuse_feedback(schedule: SizeScheduler) -> None:
-    if not isinstance(schedule, SizeScheduler):
-        raise ValueError(f"schedule={schedule!r}: a scheduler is expected, as in +scheduler@scheduler.schedule=exponential")
     if type(schedule).observe is not SizeScheduler.observe:
         raise ValueError(
             f"schedule={type(schedule).__name__}: its sizes depend on what it observes, and a schedule may see nothing but the "
             "clock; train a run of it and give that run as trace"
         )
-
-
-def read_trajectory(trace: str | Path | None, *, results: str | Path, column: str) -> Trajectory:
-    """The trajectory of a finished run: its digest in `results`, its folder or its trace.parquet. Raises ValueError."""
-    one_of("column", column, ("batch_size", "block_size"))
-    path = _path(trace, results=Path(results))
-    served, sizes, ends = _columns(path, (column, f"{column}_granted", "samples"))
-    samples = [after - before for before, after in pairwise([0, *ends])]
-    if not sizes:
-        raise ValueError(f"trace={trace}: {path} holds no step (a run that diverged at once has none); name another run")
-    if min(sizes) < 1 or min(samples) < 1 or served[-1] > sizes[-1]:
-        raise ValueError(
-            f"trace={trace}: {path} is no trace, its samples must ascend and its sizes be 1 or more; name another run"
-        )
-    return Trajectory.of(sizes, samples, left=served[-1] / sizes[-1])
-
-
-def _path(trace: str | Path | None, *, results: Path) -> Path:
-    if not isinstance(trace, (str, Path)) or str(trace) in ("", "???"):
-        given = "" if trace in (None, "", "???") else " (a digest that reads as a number needs quotes: \"'0123'\")"
-        raise ValueError(f"trace={trace}: {EXPECTED}{given}")
-    named = Path(trace)
-    if named.is_file():
-        return named
-    folder = named if named.is_dir() else results / "runs" / named
-    if not folder.is_dir():
-        raise ValueError(
-            f"trace={trace}: there is no such file or folder, and no run of that digest in {results / 'runs'}; "
-            f"`adaptive-bench status {results}` lists the runs"
-        )
-    if not (folder / "trace.parquet").is_file():
-        raise ValueError(f"trace={trace}: {folder} has no trace.parquet; a run writes it at its end, so let it finish first")
-    return folder / "trace.parquet"
-
-
-def _columns(path: Path, names: Sequence[str]) -> list[list[int]]:
-    import pandas as pd  # schedulers are imported without it
-
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"trace={path}: no readable Parquet file ({error}); name another run, or let this one start again"
-        ) from error
-    if missing := [name for name in names if name not in frame]:
-        raise ValueError(f"trace={path}: it has no column {', '.join(missing)}; the trace.parquet of a run is expected")
-    columns = [frame[name].tolist() for name in names]
-    if not all(type(value) is int for column in columns for value in column):
-        raise ValueError(f"trace={path}: {' and '.join(names)} are not all whole numbers in it; name another run")
-    return columns

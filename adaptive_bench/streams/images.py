@@ -10,18 +10,18 @@ from torch.nn import functional as F
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.order import Order, Piece, epoch_generator
 from adaptive_bench.streams.permuted import PermutedStream
+from adaptive_bench.validation import Whole, check_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """Zero padding by `crop` pixels and a random crop back to size; a horizontal flip with probability one half."""
 
-    crop: int = 0  # pixels
+    crop: Whole = 0  # pixels
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise ValueError(f"crop={self.crop}: a number of pixels from 0 up is expected")
+        check_fields(self)
 
 
 class ImageStream(PermutedStream):

@@ -1,7 +1,6 @@
 """Curriculum learning: the training samples come from easy to hard, whatever the scheduler makes of the batch size."""
 
 import copy
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -15,7 +14,7 @@ from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 from adaptive_bench.streams.order import epoch_generator
 from adaptive_bench.training import checkpoint
-from adaptive_bench.validation import positive, whole_number
+from adaptive_bench.validation import Count, Positive, Whole, check_fields
 
 
 @runtime_checkable
@@ -54,18 +53,13 @@ class Curriculum:
     `Order.rank`.
     """
 
-    span: float  # epochs
-    scoring_epochs: int
-    batch: int  # samples
-    lr: float
+    span: Positive  # epochs
+    scoring_epochs: Whole
+    batch: Count  # samples
+    lr: Positive
 
     def __post_init__(self) -> None:
-        number = isinstance(self.span, (int, float)) and not isinstance(self.span, bool)
-        if not (number and self.span > 0 and math.isfinite(self.span)):
-            raise ValueError(f"span={self.span!r}: a number of epochs above 0 is expected")
-        positive("lr", self.lr)
-        whole_number("scoring_epochs", self.scoring_epochs, least=0)
-        whole_number("batch", self.batch)
+        check_fields(self)
 
     def check(self, task: Task) -> None:
         """Raises ValueError for a task whose samples cannot be scored."""

@@ -8,23 +8,18 @@ from contextlib import contextmanager
 from torch import nn
 
 from adaptive_bench.datasets.base import Task
-from adaptive_bench.estimators.base import GradientEstimator, Measurement
+from adaptive_bench.estimators.base import GradientEstimator
+from adaptive_bench.estimators.request import BackwardResult
 from adaptive_bench.execution.snapshot import Snapshot
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
-Backward = Callable[[Batch, AbstractSet[Stat]], Measurement]  # the run's own, by `estimator` on `model`
+Backward = Callable[[Batch, AbstractSet[Stat]], BackwardResult]  # the run's own, by `estimator` on `model`
 
 
 def warm_up(
-    model: nn.Module,
-    task: Task,
-    estimator: GradientEstimator,
-    backward: Backward,
-    *,
-    shape: BatchShape,
-    needs: AbstractSet[Stat],
+    model: nn.Module, task: Task, estimator: GradientEstimator, backward: Backward, *, shape: BatchShape, needs: AbstractSet[Stat]
 ) -> None:
     """Make a plain and a measured backward pass and throw both away.
 

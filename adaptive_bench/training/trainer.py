@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,17 @@ from torch import nn
 
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.estimators.base import GradientEstimator
+from adaptive_bench.estimators.request import BackwardResult
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import random_state, restore_random_state
 from adaptive_bench.loggers.base import Logger, Row
+from adaptive_bench.schema import TRACE
 from adaptive_bench.sizes import BatchShape, Position
 from adaptive_bench.stats import Observation, Stat
+from adaptive_bench.streams.base import Batch
 from adaptive_bench.training import probes
 from adaptive_bench.training.checkpoint import load, pack, save, unpack
 from adaptive_bench.training.size_controller import SizeController
@@ -67,14 +69,7 @@ class Trainer:
         self.needs = self.batch_size.scheduler.needs | self.block_size.scheduler.needs | self.update.rule.needs
         multiple_of = self.batch_size.sizes.multiple_of
         self.estimator.check(self.model, self.needs - PROBES, multiple_of=multiple_of, ranks=self.ranks.count)
-        self.backward = partial(
-            self.estimator.backward,
-            self.precision.applied_to(self.task.loss),
-            self.model,
-            chunks=self.physical_batch,
-            ranks=self.ranks,
-            clock=self.clock,
-        )
+        self.loss = self.precision.applied_to(self.task.loss)
 
     @property
     def position(self) -> Position:
@@ -87,8 +82,7 @@ class Trainer:
         self.resume()
         with self.clock.running("warmup"):
             first = self._shape(*(controller.peek(self.position) for controller in self.sizes.values())).within(self.budget)
-            backward = partial(self.backward, loss_scale=self.precision.loss_scale)
-            probes.warm_up(self.model, self.task, self.estimator, backward, shape=first, needs=self.needs - PROBES)
+            probes.warm_up(self.model, self.task, self.estimator, self.backward, shape=first, needs=self.needs)
         with self.clock.running("store"):  # whatever is not charged to another clock is bookkeeping
             for logger in self.loggers:
                 logger.start(self.steps, self.evaluations)
@@ -105,51 +99,68 @@ class Trainer:
                     self.save()
 
     def step(self) -> None:
-        """Take one optimiser step, then report it to the schedulers."""
-        position, trained = self.position, self.clock.seconds["train"]
+        """Take one optimiser step, record it, and let every observer see it."""
+        start, trained = self.position, self.clock.seconds["train"]
         with self.clock.running("measure"):
-            granted, wished, reasons = self._decide(position)
+            granted, decided = self._decide(start)
         with self.clock.running("train"):
             batch = self.task.train.take(granted.within(self.budget - self.samples))
             shape = batch.shape  # at the end of an epoch of text less than granted may be left
-            asked = [observer.needs(position, shape.samples) for observer in self.observers]
-            needs = frozenset[Stat]().union(*asked)
-            found = self.backward(batch, needs - PROBES, loss_scale=self.precision.loss_scale)
+            asked = [observer.needs(start, shape.samples) for observer in self.observers]
+            found = self.backward(batch, needs := frozenset[Stat]().union(*asked))
             if not math.isfinite(found.loss):
                 raise Diverged(f"the loss became {found.loss} at step {len(self.steps) + 1}, sample {self.samples}")
             skipped = self.precision.overflowed(self.model.parameters())
-            lr = self.update.step(self.model, position, ratio=self._ratio(granted), samples=shape.samples, skip=skipped)
-        took = self.clock.seconds["train"] - trained
+            lr = self.update.step(self.model, start, ratio=self._ratio(granted), samples=shape.samples, skip=skipped)
         self.samples += shape.samples
         # all schedulers must see the first rank's numbers: seconds and the last digits of sums differ between ranks
-        stats, took = self.ranks.from_first(({**found.stats, **self._probe(needs, granted)}, took))
+        stats, took = self.ranks.from_first(
+            ({**found.stats, **self._probe(needs, granted)}, self.clock.seconds["train"] - trained)
+        )
         loss = self.task.sample_loss(found.loss, shape)
-        row = {
-            "lr": lr, "loss": loss, "batch_size": shape.batch, "batch_size_wished": wished,
-            "physical_batch": found.physical_batch, "block_size": shape.block, "batch_size_granted": granted.batch,
-            "block_size_granted": granted.block, "state_reset": batch.place is not None and batch.place.resets_state,
-            "skipped": skipped,
-            **{str(stat): stats.get(stat, math.nan) for stat in sorted(self.needs)}, **reasons,
-        }  # fmt: skip
-        self._record("step", self.steps, row)
-        evaluation, validation_loss = self._evaluate_if_due(position)
-        self._report(
-            Observation(
-                position=self.position, shape=shape, lr=lr, loss=loss, stats=stats, evaluation=evaluation,
-                validation_loss=validation_loss, uncut=shape == granted, seconds=took,
-            ),
-            asked,
-        )  # fmt: skip
+        seen = Observation(
+            position=self.position, shape=shape, lr=lr, loss=loss, stats=stats, uncut=shape == granted, seconds=took
+        )
+        self._record("step", self.steps, self._row(seen, found, batch) | decided | {"skipped": skipped})
+        self._report(replace(seen, **self._evaluate_if_due(start)), asked)
 
-    def _decide(self, position: Position) -> tuple[BatchShape, float, dict[str, float]]:
-        """The granted shape of the step that starts at `position`, the proposed batch size, and the schedulers' reasons."""
+    def backward(self, batch: Batch, needs: AbstractSet[Stat]) -> BackwardResult:
+        """The backward pass of this run, which leaves the batch gradient in the `.grad`s."""
+        return self.estimator.backward(
+            self.loss,
+            self.model,
+            batch,
+            needs - PROBES,
+            loss_scale=self.precision.loss_scale,
+            chunks=self.physical_batch,
+            ranks=self.ranks,
+            clock=self.clock,
+        )
+
+    def _decide(self, position: Position) -> tuple[BatchShape, Row]:
+        """The granted shape of the step that starts at `position`, and what the trace says of the decision."""
         (batch, proposed), (block, _) = (controller.advance(position) for controller in self.sizes.values())
-        reasons = {
-            f"{prefix}_{name}": value
-            for prefix, controller in self.sizes.items()
-            for name, value in controller.signals(position).items()
+        granted = self._shape(batch, block)
+        row: Row = {
+            "batch_size_wished": float(proposed),
+            "batch_size_granted": granted.batch,
+            "block_size_granted": granted.block,
         }
-        return self._shape(batch, block), float(proposed), reasons
+        for prefix, controller in self.sizes.items():
+            row |= {f"{prefix}_{name}": value for name, value in controller.signals(position).items()}
+        return granted, row
+
+    def _row(self, seen: Observation, found: BackwardResult, batch: Batch) -> Row:
+        """What the trace says of a finished step; nan for the statistics that were not measured."""
+        return {
+            "lr": seen.lr,
+            "loss": seen.loss,
+            "batch_size": seen.shape.batch,
+            "block_size": seen.shape.block,
+            "physical_batch": found.physical_batch,
+            "state_reset": batch.place is not None and batch.place.resets_state,
+            **{str(stat): seen.stats.get(stat, math.nan) for stat in sorted(self.needs)},
+        }
 
     def _shape(self, batch: int, block: int) -> BatchShape:
         """The shape of a step whose size controllers granted these sizes."""
@@ -164,17 +175,16 @@ class Trainer:
         """The statistics that take a pass over the data set, at the updated weights."""
         if Stat.DIVERSITY_BOUND not in needs:
             return {}
-        backward = partial(self.backward, loss_scale=self.precision.loss_scale)
         with self.clock.running("measure"):
-            bound = probes.diversity_bound(self.model, self.task, self.estimator, backward, shape=shape)
+            bound = probes.diversity_bound(self.model, self.task, self.estimator, self.backward, shape=shape)
         return {Stat.DIVERSITY_BOUND: bound}
 
-    def _evaluate_if_due(self, before: Position) -> tuple[float | None, float | None]:
-        """The validation metric, with its sign turned where less is better, and the validation loss; None at other steps."""
+    def _evaluate_if_due(self, before: Position) -> dict[str, Any]:
+        """What an observation says of an evaluation, if one is due: the metric, negated where less is better, and the loss."""
         if not self._crossed(self.evaluate_every, before.samples):
-            return None, None
+            return {}
         result = self.evaluate("validation")
-        return result.value if self.task.maximise else -result.value, result.loss
+        return {"evaluation": result.value if self.task.maximise else -result.value, "validation_loss": result.loss}
 
     def _report(self, seen: Observation, asked: Sequence[frozenset[Stat]]) -> None:
         """Report a finished step to every observer, with the statistics that it asked for and no others."""
@@ -201,7 +211,8 @@ class Trainer:
         clocks = {"step": len(self.steps) + (kind == "step"), "samples": self.samples, "epoch": self.position.epoch}
         seconds = {f"seconds_{name}": self.clock.seconds[name] for name in ("train", "measure", "evaluate")}
         with self.clock.running("store"):
-            rows.append(clocks | seconds | row)
+            row = clocks | seconds | row
+            rows.append({name: row[name] for name in TRACE if name in row} | row)  # in the order of the schema
             for logger in self.loggers:
                 getattr(logger, kind)(rows[-1])
 

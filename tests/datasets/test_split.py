@@ -36,9 +36,7 @@ def test_a_smaller_training_set_is_part_of_a_larger_one_and_the_split_is_the_see
         (Sizes(train=95, validation=10, test=None), "exceed the 100 training samples"),
         (Sizes(train=None, validation=100, test=None), "exceed the 100 training samples"),
         (Sizes(train=0, validation=10, test=None), "train_size=0"),
-        (Sizes(train=5, validation=0, test=None), "validation_size=0"),
         (Sizes(train=5, validation=5, test=31), "exceeds the 30 test samples"),
-        (Sizes(train=5.5, validation=5, test=None), "train_size=5.5"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, says):

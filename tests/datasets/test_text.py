@@ -238,7 +238,7 @@ def test_a_perplexity_beyond_all_numbers_is_infinite():
         ({"train": text(1)}, "the train split has 1 tokens"),
         ({"held_out": {"validation": text(0)}}, "the validation split has 0 tokens"),
         ({"vocabulary": 5}, "0 to 4 are expected for a vocabulary of 5"),
-        ({"loss_reduction": "sum"}, "loss_reduction='sum': one of mean, sum_time"),
+        ({"loss_reduction": "sum"}, "loss_reduction='sum': mean or sum_time"),
         ({"evaluation_batch": 50}, "evaluation_batch=50: the test split has only 49 tokens to predict"),
         ({"evaluation_batch": 0}, "evaluation_batch=0"),
         ({"evaluation_block": 2.5}, "evaluation_block=2.5"),

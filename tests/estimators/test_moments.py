@@ -81,7 +81,7 @@ def test_the_ratio_of_equal_micro_batches_follows_from_the_noise_scale(noise_sca
 def observed_moments(
     noise_scale: float, *, shape: tuple[int, int], samples: int, pieces: int, seed: int
 ) -> dict[Stat, np.ndarray]:
-    """What `GradientMoments.moments` gives for k pieces of B samples of N(G, s^2 I), |G| = 1, drawn by their distribution.
+    """What `moments` gives for k pieces of B samples of N(G, s^2 I), |G| = 1, drawn by their distribution.
 
     (k - 1) V is s^2 times chi^2 with d (k - 1) degrees of freedom, and B |g|^2 is s^2 times noncentral chi^2 with d and
     noncentrality B / s^2; the two are independent.

@@ -28,7 +28,7 @@ BAD = [
     (["seed=-1"], ["seed=-1"]),
     (["seed=1.5"], ["seed=1.5"]),
     (["threads=0"], ["threads=0"]),
-    (["device=tpu"], ["device=tpu"]),
+    (["device=tpu"], ["device='tpu': auto or cpu or cuda"]),
     (["estimator=microbatch", "estimator.chunks=1", "scheduler=divebatch"], ["estimator.", "chunks=1"]),
     (["scheduler=divebatch", "estimator=per_sample", "estimator.fraction=0"], ["estimator.", "fraction=0"]),
     (["scheduler@block_scheduler=linear"], ["block_scheduler=Linear", "no length"]),

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.calibration import calibrate, learned, signals
 from adaptive_bench.experiment.fingerprint import by_content
+from adaptive_bench.experiment.recorded import recorded
 from tests.conftest import SMALL
 
 RUN = [*SMALL[:3], *SMALL[4:], "model=mlp"]
@@ -171,17 +172,18 @@ def test_a_run_is_what_its_files_hold_wherever_they_lie(tmp_path):
 
     def told(name, **changes):
         scheduler = {"trace": str(tmp_path / name), "results": name, "column": "batch_size"}
-        block = {"calibration": str(tmp_path / name / "calibration.yaml")}
-        return by_content({"seed": 0, "dataset": {}, "scheduler": scheduler | changes, "block_scheduler": block})
+        block = {
+            "calibration": str(tmp_path / name / "calibration.yaml"),
+            "architecture": {"_target_": "models.mlp"},
+            "grad_source": "last_batch",
+        }
+        slots = {"scheduler": scheduler | changes, "block_scheduler": block}
+        return by_content({"seed": 0, "dataset": {}, **slots}, {slot: recorded(settings) for slot, settings in slots.items()})
 
     assert told("one") == told("two")
     assert told("one") != told("one", column="block_size")
     assert "results" not in told("one")["scheduler"]
-    assert by_content({"seed": 1, "dataset": {}, "scheduler": {"initial": 4}, "block_scheduler": {"calibration": None}}) == {
-        "seed": 1,
-        "dataset": {},
-        "scheduler": {"initial": 4},
-        "block_scheduler": {"calibration": None},
-    }
-    with pytest.raises(ValueError, match=r"^scheduler\.trace=\?\?\?: the digest of a finished run"):
+    plain = {"seed": 1, "dataset": {}, "scheduler": {"initial": 4}, "block_scheduler": {"calibration": None}}
+    assert by_content(plain, {slot: recorded(plain[slot]) for slot in ("scheduler", "block_scheduler")}) == plain
+    with pytest.raises(ValueError, match=r"^trace=\?\?\?: the digest of a finished run"):
         told("one", trace="???")

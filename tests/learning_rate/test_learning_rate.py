@@ -51,7 +51,7 @@ def test_an_impossible_warmup_is_refused(warmup):
 
 @pytest.mark.parametrize("settings", [{"milestones": [3, 2]}, {"milestones": [2, 2]}, {"milestones": [2], "gamma": 0}])
 def test_impossible_milestones_are_refused(settings):
-    with pytest.raises(ValueError, match="ascending epochs"):
+    with pytest.raises(ValueError, match=r"ascending epochs|gamma=0: a finite number above 0"):
         schedules.MultiStep(**settings)(at(0))
 
 
@@ -140,7 +140,7 @@ def test_zaremba_decays_in_every_epoch_behind_the_constant_ones(constant, decay)
 
 @pytest.mark.parametrize("setting", [{"constant": -1}, {"decay": 0}, {"decay": 1.5}, {"constant": math.nan}])
 def test_an_impossible_zaremba_is_refused(setting):
-    with pytest.raises(ValueError, match=r"constant=.*decay="):
+    with pytest.raises(ValueError, match=r"(constant|decay)=.*: a finite number"):
         schedules.Zaremba(**setting)
 
 

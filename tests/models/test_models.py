@@ -57,7 +57,7 @@ def test_resnet18_halves_the_resolution_three_times_behind_a_cifar_stem():
         (lambda: resnet8(inputs=COLOUR, outputs=10, norm="layer"), "norm='layer'"),
         (lambda: resnet8(inputs=(400,), outputs=1), "vectors"),
         (lambda: cnn_small(inputs=(400,), outputs=1), "vectors"),
-        (lambda: mlp(inputs=(4,), outputs=2, hidden=[8, 0]), "every width"),
+        (lambda: mlp(inputs=(4,), outputs=2, hidden=[8, 0]), "a whole number from 1 up"),
         (lambda: cifar_resnet(depth=10, inputs=COLOUR, outputs=10), "depth=10"),
     ],
 )

@@ -175,7 +175,7 @@ def test_impossible_settings_are_refused(make, settings, says):
 @pytest.mark.parametrize("value", [1.0, -0.1, math.nan, True, "0.2"])
 def test_shares_that_cannot_be_dropped_are_refused(value):
     for make in (densenet121, efficientnet_b0, mobilenet_v3_small, mobilenet_v3_large):
-        with pytest.raises(ValueError, match=f"dropout={value!r}: a probability"):
+        with pytest.raises(ValueError, match=f"dropout={value!r}: a finite number from 0 up and below 1"):
             make(inputs=COLOUR, outputs=10, dropout=value)
     with pytest.raises(ValueError, match=f"stochastic_depth={value!r}"):
         efficientnet_b0(inputs=COLOUR, outputs=10, stochastic_depth=value)

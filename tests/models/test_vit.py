@@ -115,7 +115,7 @@ def test_auto_takes_micro_batches_as_attention_and_tokens_have_no_layer_rule(mak
         ({"patch": 64}, "patch=64: "),
         ({"patch": 0}, "patch=0: a whole number from 1 up"),
         ({"patch": 4.0}, "patch=4.0"),
-        ({"dropout": 1}, "dropout=1: a probability"),
+        ({"dropout": 1}, "dropout=1: a finite number from 0 up and below 1"),
         ({"attention_dropout": -0.1}, "attention_dropout=-0.1"),
     ],
 )

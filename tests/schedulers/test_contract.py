@@ -8,11 +8,12 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from adaptive_bench.__main__ import conf
+from adaptive_bench.experiment import build
 from adaptive_bench.experiment.catalogue import source
+from adaptive_bench.experiment.recorded import read_trajectory
 from adaptive_bench.schedulers import BatchShape, Fixed, Observation, Position, SizeRange, SizeScheduler, Stat
 from adaptive_bench.training.size_controller import SizeController
 from tests.conftest import composed
@@ -32,10 +33,10 @@ def make(recorded):
     def made(name: str, **changed) -> SizeScheduler:
         cfg = settings(name)
         if "trace" in list(cfg.scheduler):
-            changed["trace"] = str(recorded)
+            changed["trace"] = read_trajectory(recorded, results="results", column="batch_size")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*cannot exceed k - 1")
-            return instantiate(cfg.scheduler, **changed)
+            return build.make(cfg, "scheduler", **changed)
 
     return made
 

@@ -5,13 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptive_bench.experiment.recorded import read_trajectory
 from adaptive_bench.schedulers import BatchShape, Jump, MeanMatched, Position, Replay, Reversed, Shuffled, SizeRange
-from adaptive_bench.schedulers.trajectory import Trajectory, read_trajectory
+from adaptive_bench.schedulers.trajectory import Trajectory
 from adaptive_bench.training.size_controller import SizeController
 
 KINDS = (Replay, Shuffled, Reversed, MeanMatched, Jump)
 # 8 steps; the budget of 300 samples ends inside the last one, which would have had 64
 SIZES = [16, 16, 32, 64, 64, 32, 64, 12]
+
+
+def read(path, *, column="batch_size", results="results") -> Trajectory:
+    return read_trajectory(path, results=results, column=column)
 
 
 def write(path, sizes, **other):
@@ -24,8 +29,13 @@ def write(path, sizes, **other):
 
 
 @pytest.fixture
-def trace(tmp_path):
+def path(tmp_path):
     return write(tmp_path / "runs" / "0a1b2c3d4e5f6789" / "trace.parquet", SIZES)
+
+
+@pytest.fixture
+def trace(path):
+    return read(path)
 
 
 def sizes_of(scheduler, *, budget: int = 300, epoch: int = 100, maximum: int = 1000) -> list[int]:
@@ -67,7 +77,7 @@ def test_reversed_goes_from_the_last_whole_step_to_the_first_and_the_cut_one_sta
 def test_reversed_of_reversed_is_the_original(trace, tmp_path):
     backwards = write(tmp_path / "backwards.parquet", sizes_of(Reversed(trace=trace)))
     # what is left of the last step now follows a 16: the recorded size of 12 is cut from that
-    assert sizes_of(Reversed(trace=backwards)) == SIZES
+    assert sizes_of(Reversed(trace=read(backwards))) == SIZES
 
 
 def test_shuffled_serves_every_recorded_step_once(trace):
@@ -97,7 +107,7 @@ def test_mean_matched(trace):
 def test_the_mean_of_a_constant_is_that_constant_whatever_the_budget_cut(tmp_path):
     constant = write(tmp_path / "trace.parquet", [64, 64, 10])
     for match in ("updates", "samples"):
-        assert MeanMatched(trace=constant, match=match).propose(Position(0, 138, 100)) == pytest.approx(64)
+        assert MeanMatched(trace=read(constant), match=match).propose(Position(0, 138, 100)) == pytest.approx(64)
 
 
 def test_jump(trace):
@@ -113,20 +123,19 @@ def test_jump(trace):
 
 @pytest.mark.parametrize("at", ["maximum", "change"])
 def test_a_run_that_never_changed_has_nothing_to_jump_to(tmp_path, at):
-    scheduler = Jump(trace=write(tmp_path / "trace.parquet", [16, 16, 5]), at=at)
+    scheduler = Jump(trace=read(write(tmp_path / "trace.parquet", [16, 16, 5])), at=at)
     assert sizes_of(scheduler, budget=37) == [16, 16, 5]
 
 
+def test_a_run_is_named_by_its_digest_its_folder_or_its_trace(path, tmp_path):
+    found = read(path)
+    assert found.sizes == (*SIZES[:-1], 64)
+    assert found == read(str(tmp_path / "runs" / "0a1b2c3d4e5f6789")) == read("0a1b2c3d4e5f6789", results=tmp_path)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_is_named_by_its_digest_its_folder_or_its_trace(trace, tmp_path, kind):
-    ways = [
-        kind(trace=trace),
-        kind(trace=str(tmp_path / "runs" / "0a1b2c3d4e5f6789")),
-        kind(trace="0a1b2c3d4e5f6789", results=str(tmp_path)),
-    ]
-    wishes = [[way.propose(Position(samples, 300, 100)) for samples in range(300)] for way in ways]
-    assert wishes[0] == wishes[1] == wishes[2]
-    assert ways[0].state_dict() == {}  # the sizes are no state
+def test_the_sizes_are_no_state(trace, kind):
+    assert kind(trace=trace).state_dict() == {}
 
 
 def test_a_block_size_is_replayed_too(tmp_path):
@@ -134,17 +143,14 @@ def test_a_block_size_is_replayed_too(tmp_path):
     rows = pd.DataFrame({"batch_size": 4, "block_size": [8, 16, 32, 32, 20]})
     rows = rows.assign(batch_size_granted=4, block_size_granted=[8, 16, 32, 32, 32])
     rows.assign(samples=(rows["batch_size"] * rows["block_size"]).cumsum()).to_parquet(path)
-    scheduler = Replay(trace=str(path), column="block_size")
+    scheduler = Replay(trace=read(path, column="block_size"))
     assert [scheduler.propose(Position(samples, 432, 100)) for samples in (0, 32, 96, 224, 352)] == [8, 16, 32, 32, 32]
 
 
-def test_the_digest_is_of_sizes_and_samples_and_of_nothing_else(trace, tmp_path):
-    def digest(path, column="batch_size"):
-        return read_trajectory(path, results=tmp_path, column=column).digest()
-
-    assert digest(trace) == digest(write(tmp_path / "again.parquet", SIZES, seconds_train=0.5))
-    assert digest(trace) != digest(write(tmp_path / "other.parquet", [*SIZES[:-1], 64]))
-    assert digest(trace) != digest(trace, "block_size")
+def test_the_digest_is_of_sizes_and_samples_and_of_nothing_else(path, trace, tmp_path):
+    assert trace.digest() == read(write(tmp_path / "again.parquet", SIZES, seconds_train=0.5)).digest()
+    assert trace.digest() != read(write(tmp_path / "other.parquet", [*SIZES[:-1], 64])).digest()
+    assert trace.digest() != read(path, column="block_size").digest()
 
 
 def test_a_run_picks_a_trajectory_up(trained):
@@ -158,11 +164,10 @@ def test_a_run_picks_a_trajectory_up(trained):
     assert backwards.tolist() == [*sizes.tolist()[-2::-1], sizes.iloc[-1]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({}, "trace=None: the digest of a finished run, its folder or its trace.parquet is expected"),
+        ({"trace": None}, "trace=None: the digest of a finished run, its folder or its trace.parquet is expected"),
         ({"trace": "???"}, "the digest of a finished run"),
         ({"trace": ""}, "the digest of a finished run"),
         ({"trace": 123}, "needs quotes"),
@@ -170,15 +175,15 @@ def test_a_run_picks_a_trajectory_up(trained):
         ({"trace": "0a1b2c3d4e5f6789", "column": "loss"}, "column='loss': batch_size or block_size"),
     ],
 )
-def test_a_trace_that_is_not_there_is_refused(trace, tmp_path, kind, settings, says):
+def test_a_trace_that_is_not_there_is_refused(path, tmp_path, settings, says):
     with pytest.raises(ValueError, match=says):
-        kind(results=str(tmp_path), **settings)
+        read_trajectory(**{"results": tmp_path, "column": "batch_size"} | settings)
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
     (tmp_path / "runs" / "unfinished").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"unfinished has no trace\.parquet; a run writes it at its end, so let it finish"):
-        Replay(trace="unfinished", results=str(tmp_path))
+        read("unfinished", results=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path, frame, says):
         frame = frame.assign(batch_size_granted=frame["batch_size"])
     frame.to_parquet(path)
     with pytest.raises(ValueError, match=says):
-        Replay(trace=str(path))
+        read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing of the kind PAR1"])
@@ -207,7 +212,7 @@ def test_a_corrupt_file_is_refused(tmp_path, content):
     path = tmp_path / "trace.parquet"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="no readable Parquet file"):
-        Replay(trace=str(path))
+        read(path)
 
 
 @pytest.mark.parametrize(

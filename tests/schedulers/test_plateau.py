@@ -99,7 +99,7 @@ def test_nothing_is_known_at_first():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"factor": 1}, "factor=1: a finite factor above 1"),
+        ({"factor": 1}, "factor=1: a finite number above 1"),
         ({"factor": math.inf}, "factor=inf"),
         ({"patience": -1}, "patience=-1"),
         ({"patience": 1.5}, "patience=1.5"),

@@ -119,10 +119,10 @@ def test_the_linear_rule_gives_the_authors_learning_rate_at_each_step(trained):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"probability": 1.5}, r"probability=1\.5: a number from 0 to 1"),
+        ({"probability": 1.5}, r"probability=1\.5: a finite number from 0 up and at most 1"),
         ({"probability": -0.1}, "probability=-0.1"),
         ({"probability": math.nan}, "probability=nan"),
-        ({"sd": -1}, "sd=-1: a finite standard deviation from 0 up"),
+        ({"sd": -1}, "sd=-1: a finite number from 0 up"),
         ({"sd": math.inf}, "sd=inf"),
         ({"minimum": 0}, "minimum=0"),
         ({"seed": -1}, "seed=-1"),

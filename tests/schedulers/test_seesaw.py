@@ -48,5 +48,5 @@ def test_a_warm_up_is_no_decay():
 
 
 def test_a_schedule_that_is_no_function_is_refused():
-    with pytest.raises(ValueError, match="schedule='cosine': a function of the position is expected"):
+    with pytest.raises(ValueError, match="schedule='cosine': a function is expected"):
         Seesaw(schedule="cosine")  # type: ignore[arg-type]

@@ -81,5 +81,5 @@ def test_a_constant_schedule_leaves_the_size_alone():
 
 
 def test_a_schedule_that_is_no_function_is_refused():
-    with pytest.raises(ValueError, match=r"schedule=0\.1: a function of the position is expected"):
+    with pytest.raises(ValueError, match=r"schedule=0\.1: a function is expected"):
         Smith(schedule=0.1)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from adaptive_bench import schedulers
 from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.experiment.build import plan
 from adaptive_bench.experiment.fingerprint import by_content
+from adaptive_bench.experiment.recorded import recorded
 from adaptive_bench.schedulers import (
     AdaBatch,
     Confidence,
@@ -21,6 +22,7 @@ from adaptive_bench.schedulers import (
     Smith,
     Step,
 )  # fmt: skip
+from adaptive_bench.schedulers.trajectory import Trajectory
 from tests.conftest import composed
 from tests.schedulers.test_controls import sizes_of
 
@@ -114,9 +116,9 @@ def test_the_range_of_the_control_clips_a_schedule_and_the_one_of_the_schedule_d
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({}, r"trace=None: .*is expected; or a schedule, which needs no run"),
-        ({"trace": "0a1b", "schedule": Linear()}, "trace=0a1b and schedule=Linear: one of the two is expected"),
-        ({"schedule": "exponential"}, "schedule='exponential': a scheduler is expected"),
+        ({}, r"trace=None: a finished run is expected; or a schedule, which needs no run"),
+        ({"trace": Trajectory.of([8], [8]), "schedule": Linear()}, "schedule=Linear: there is a trace as well"),
+        ({"schedule": "exponential"}, "schedule='exponential': a SizeScheduler, or null is expected"),
         ({"schedule": Confidence()}, "schedule=Confidence: its sizes depend on what it observes"),
         ({"schedule": Smith(schedule=lambda position: 1.0)}, "schedule=Smith: its sizes depend on what it observes"),
     ],
@@ -138,11 +140,12 @@ def test_the_class_that_the_controls_share_is_not_offered_as_one():
 def test_what_a_run_is_does_not_depend_on_where_it_looks_for_a_trace_that_it_does_not_use():
     def told(**changed):
         scheduler = {"trace": None, "results": "here", "column": "batch_size", "schedule": {"initial": 16}} | changed
-        return by_content({"dataset": {}, "scheduler": scheduler, "block_scheduler": {}})
+        slots = {"scheduler": scheduler, "block_scheduler": {}}
+        return by_content({"dataset": {}, **slots}, {"scheduler": recorded(scheduler)})
 
     assert told() == told(results="there")
     assert told() != told(schedule={"initial": 32})
-    with pytest.raises(ValueError, match=r"scheduler\.schedule\.trace=0a1b: a schedule sees nothing but the clock"):
+    with pytest.raises(ValueError, match=r"schedule\.trace=0a1b: a schedule sees nothing but the clock"):
         told(schedule={"trace": "0a1b"})
 
 
@@ -156,6 +159,13 @@ def test_a_run_takes_a_schedule_from_the_configurations(trained):
     assert steps["batch_size"].unique().tolist()[:5] == [160, 80, 40, 20, 10]
 
 
+def test_a_control_of_the_configurations_takes_another_one_as_its_schedule(tmp_path):
+    chosen = ("+scheduler@scheduler.schedule=mean_matched", "+scheduler@scheduler.schedule.schedule=linear")
+    trainer = experiment(composed("model=mlp", "scheduler=reversed", *chosen, f"results={tmp_path}"))
+    mean = MeanMatched(schedule=Linear()).propose(trainer.position)
+    assert trainer.batch_size.scheduler.propose(trainer.position) == pytest.approx(mean)
+
+
 def test_what_a_schedule_is_set_to_tells_cells_apart_and_the_seed_does_not(tmp_path):
     def cell(*changed):
         cfg = composed("scheduler=shuffled", "+scheduler@scheduler.schedule=random_bptt", f"results={tmp_path}", *changed)
@@ -166,5 +176,5 @@ def test_what_a_schedule_is_set_to_tells_cells_apart_and_the_seed_does_not(tmp_p
 
 def test_a_configuration_without_trace_and_schedule_is_refused_by_its_slot(tmp_path):
     cfg = composed("scheduler=mean_matched", f"results={tmp_path}")
-    with pytest.raises(ValueError, match=r"^scheduler\.trace=None: the digest of a finished run"):
+    with pytest.raises(ValueError, match=r"^scheduler\.trace=None: a finished run is expected; or a schedule"):
         experiment(cfg)

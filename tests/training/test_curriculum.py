@@ -163,8 +163,8 @@ def test_scores_that_diverge_are_refused_and_not_kept(cache):
 @pytest.mark.parametrize(
     ("setting", "value", "says"),
     [
-        ("span", 0, "span=0: a number of epochs above 0 is expected"),
-        ("span", float("nan"), "span=nan: a number of epochs above 0"),
+        ("span", 0, "span=0: a finite number above 0 is expected"),
+        ("span", float("nan"), "span=nan: a finite number above 0"),
         ("span", "long", "span='long'"),
         ("span", True, "span=True"),
         ("scoring_epochs", -1, "scoring_epochs=-1: a whole number from 0 up"),
