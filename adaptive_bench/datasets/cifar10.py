@@ -2,8 +2,13 @@
 
 from typing import Any
 
+from torchvision.datasets import CIFAR10
+
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.images import image_classification, read_prepared
+from adaptive_bench.datasets.layouts import LAYOUTS, cifar_layouts
+
+LAYOUTS["cifar10"] = cifar_layouts("cifar10", CIFAR10)
 
 
 def cifar10(*, root: str, **settings: Any) -> Classification:

@@ -2,8 +2,13 @@
 
 from typing import Any
 
+from torchvision.datasets import CIFAR100
+
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.images import image_classification, read_prepared
+from adaptive_bench.datasets.layouts import LAYOUTS, cifar_layouts
+
+LAYOUTS["cifar100"] = cifar_layouts("cifar100", CIFAR100)
 
 
 def cifar100(*, root: str, **settings: Any) -> Classification:

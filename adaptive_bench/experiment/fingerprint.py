@@ -2,10 +2,16 @@
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptive_bench.datasets.layouts import LAYOUTS, Layout, find
 from adaptive_bench.schedulers.calibration import read_calibration
 from adaptive_bench.schedulers.trajectory import read_trajectory
 
@@ -21,7 +27,10 @@ def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
     told = dict(settings)
     if "root" in settings["dataset"]:
         name = settings["dataset"]["_target_"].rpartition(".")[2]
-        told["dataset"] = settings["dataset"] | {"content": _files(Path(settings["dataset"]["root"]) / name)}
+        try:
+            told["dataset"] = settings["dataset"] | {"content": content(name, root=Path(settings["dataset"]["root"]))}
+        except (ValueError, OSError) as error:
+            raise ValueError(f"dataset: {error}") from error
     for slot in SLOTS:
         try:
             told[slot] = _told(settings[slot])
@@ -30,13 +39,55 @@ def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _files(folder: Path) -> str:
-    """A digest of the files that a data set is read from; "" if there are none, which the data set itself reports later."""
+def content(name: str, *, root: Path) -> str:
+    """A digest of what a data set reads, the same for every layout; "" if there is none, which the data set itself reports later.
+
+    A data set without layouts, which is not ours, is told by the files in <root>/<name>/. Raises ValueError for images that
+    cannot be read.
+    """
+    if name not in LAYOUTS:
+        return _of_files(path for path in (root / name).glob("*") if path.suffix in (".npz", ".txt", ".tokens"))
+    found = find(name, root=root)
+    if found is None:
+        return ""
+    return _of_images(found) if found.read else _of_files(found.paths)
+
+
+def _of_files(paths: Iterable[Path]) -> str:
+    return _digest({path.name: _fingerprint(path) for path in paths})
+
+
+@cache
+def _of_images(found: Layout) -> str:
+    """The digest that the images would have in our files. They are read once, however many runs of them are planned."""
+    train, test = (
+        repr([("images.npy", *_npy(images)), ("labels.npy", *_npy(labels))]).encode() for images, labels in found.images()
+    )
+    return _digest({"train.npz": train, "test.npz": test})
+
+
+def _npy(array: NDArray[Any]) -> tuple[int, int]:
+    """Size and checksum of the array in numpy's file format."""
+    file = _Checksum()
+    np.save(file, array)
+    return file.size, file.crc
+
+
+class _Checksum:
+    """A file that keeps nothing but its size and its CRC-32."""
+
+    size = crc = 0
+
+    def write(self, content: bytes) -> None:
+        self.size += len(content)
+        self.crc = zlib.crc32(content, self.crc)
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    files = sorted(path for path in folder.glob("*") if path.suffix in (".npz", ".txt", ".tokens"))
-    for path in files:
-        digest.update(path.name.encode())
-        digest.update(_fingerprint(path))
+    for name, told in sorted(files.items()):
+        digest.update(name.encode())
+        digest.update(told)
     return digest.hexdigest()[:16] if files else ""
 
 
