@@ -18,6 +18,7 @@ def corpus(
     name: str,
     *,
     root: str,
+    download: bool = False,
     train_size: int | None,
     validation_size: int | None,
     test_size: int | None,
@@ -35,7 +36,8 @@ def corpus(
     """
     command = f"adaptive-bench fetch {name} --root {root}"
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
-    words = {split: read_words(path, command=command) for split, path in zip(sizes, locate(name, root=root).paths, strict=True)}
+    paths = locate(name, root=root, download=download).paths
+    words = {split: read_words(path, command=command) for split, path in zip(sizes, paths, strict=True)}
     numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
     texts = {
         split: encode(part[: _size(split, sizes[split], available=len(part))], numbers, split=split).to(device)

@@ -187,7 +187,9 @@ def fetch(name: str, *, root: Path, download: Callable[..., Any] | None = None) 
             with replacing(target / file) as part, part.open("wb") as out:
                 write(out)
     except OSError as error:
-        raise ValueError(f"{target} cannot be written ({error}); name another folder with --root") from error
+        raise ValueError(
+            f"{target} cannot be written ({error}); name another folder with --root, or with dataset.root"
+        ) from error
     return [target / file for file in missing]
 
 

@@ -17,12 +17,12 @@ from adaptive_bench.streams.images import Augmentation, ImageStream, Normalisati
 Images = tuple[Tensor, Tensor]  # (n, h, w, c) uint8 and (n,) int64
 
 
-def read_prepared(name: str, *, root: str, shape: Sequence[int], classes: int) -> tuple[Images, Images]:
+def read_prepared(name: str, *, root: str, download: bool = False, shape: Sequence[int], classes: int) -> tuple[Images, Images]:
     """Training and test set from the first of its layouts below `root`: `images` uint8 (n, h, w, c), `labels` int64 (n,).
 
     Ours is <root>/<name>/{train,test}.npz. Raises ValueError if a file is missing, truncated or of another format.
     """
-    found = locate(name, root=root)
+    found = locate(name, root=root, download=download)
     if found.read:
         parts = [(found.paths[0], arrays) for arrays in found.images()]
     else:

@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
+from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity, extract_archive
-
-if TYPE_CHECKING:
-    from torchvision.datasets import CIFAR10
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images (n, h, w, c) and labels (n,)
 Reader = Callable[[Path], tuple[Arrays, Arrays]]  # training and test images
@@ -37,12 +35,29 @@ class Layout:
 LAYOUTS: dict[str, tuple[Layout, ...]] = {}  # of each data set, our own form first; the data set's module enters its own
 
 
-def find(name: str, *, root: str | Path) -> Layout | None:
+def find(name: str, *, root: str | Path, download: bool = False) -> Layout | None:
     """The first layout of a data set that is there, with its whole paths.
 
-    `root` is the folder that holds the layout or, for a layout that is a folder, that folder itself.
+    `root` is the folder that holds the layout or, for a layout that is a folder, that folder itself. `download` fetches what is
+    missing; where several processes ask for it, one fetches and the others wait. Raises ValueError if the download fails.
     """
+    if not isinstance(download, bool):
+        raise ValueError(f"download={download!r}: true or false is expected")
     root = Path(root)
+    if (found := _look(name, root)) or not download:
+        return found
+    from adaptive_bench.datasets.fetch import fetch  # it imports the data sets, and they import this file
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{name}.lock"):
+            fetch(name, root=root)
+    except OSError as error:
+        raise ValueError(f"{root} cannot be written ({error}); name another folder with dataset.root=DIR") from error
+    return _look(name, root)
+
+
+def _look(name: str, root: Path) -> Layout | None:
     itself = root.resolve()
     for layout in LAYOUTS.get(name, ()):
         for base in (root, itself.parent) if layout.paths[0].parts[0] == itself.name else (root,):
@@ -52,15 +67,15 @@ def find(name: str, *, root: str | Path) -> Layout | None:
     return None
 
 
-def locate(name: str, *, root: str | Path) -> Layout:
+def locate(name: str, *, root: str | Path, download: bool) -> Layout:
     """The same as `find`. Raises ValueError if no layout is there, and names every one that was looked for."""
-    if found := find(name, root=root):
+    if found := find(name, root=root, download=download):
         return found
     own, *others = (layout.paths for layout in LAYOUTS[name])
     lacks = next((path for path in own if not Path(root, path).exists()), own[0])
     raise ValueError(
         f"{Path(root, lacks)} is missing, and {root} has neither {' nor '.join(str(paths[0]) for paths in others)}; get it with: "
-        f"adaptive-bench fetch {name} --root {root}, or name another folder with dataset.root=DIR"
+        f"adaptive-bench fetch {name} --root {root}, or with dataset.download=true, or name another folder with dataset.root=DIR"
     )
 
 
@@ -75,12 +90,12 @@ def image_layouts(name: str, *others: str, read: Reader) -> tuple[Layout, ...]:
     return own, *(Layout((Path(other),), read) for other in others)
 
 
-def cifar_layouts(name: str, source: "type[CIFAR10]") -> tuple[Layout, ...]:
+def cifar_layouts(name: str, source: type[CIFAR10]) -> tuple[Layout, ...]:
     """Our two files, the folder that torchvision's class makes, or the archive that it downloads."""
     return image_layouts(name, source.base_folder, source.filename, read=partial(_read_cifar, source))
 
 
-def _read_cifar(source: "type[CIFAR10]", path: Path) -> tuple[Arrays, Arrays]:
+def _read_cifar(source: type[CIFAR10], path: Path) -> tuple[Arrays, Arrays]:
     """By torchvision, which checks the MD5 of every file before it unpickles one. An archive is unpacked for this moment only."""
     with tempfile.TemporaryDirectory() as unpacked:
         folder = path.parent
@@ -99,7 +114,7 @@ def _read_cifar(source: "type[CIFAR10]", path: Path) -> tuple[Arrays, Arrays]:
     return _arrays(train), _arrays(test)
 
 
-def _arrays(part: "CIFAR10") -> Arrays:
+def _arrays(part: CIFAR10) -> Arrays:
     return np.ascontiguousarray(part.data), np.array(part.targets, np.int64)
 
 

@@ -23,14 +23,14 @@ TOP = "tiny-imagenet-200"  # the archive's one folder
 TRAINING = re.compile(rf"{TOP}/train/([^/]+)/images/[^/]+\.JPEG")  # the class, as wnids.txt names it
 
 
-def tiny_imagenet(*, root: str, classes: int, **settings: Any) -> Classification:
+def tiny_imagenet(*, root: str, download: bool = False, classes: int, **settings: Any) -> Classification:
     """Tiny ImageNet from <root>/tiny_imagenet/{train,test}.npz, with pad-crop by `crop` pixels and horizontal flips.
 
     The test set is the official validation split: the labels of the official test set were never published. `classes` is 200, or
     fewer if the files hold only the first `classes` classes; larger labels raise ValueError.
     """
     whole_number("classes", classes, least=2)
-    train, test = read_prepared("tiny_imagenet", root=root, shape=(SIDE, SIDE, 3), classes=classes)
+    train, test = read_prepared("tiny_imagenet", root=root, download=download, shape=(SIDE, SIDE, 3), classes=classes)
     return image_classification(train, test, classes=classes, **settings)
 
 

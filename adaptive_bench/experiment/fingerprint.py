@@ -26,9 +26,11 @@ def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     told = dict(settings)
     if "root" in settings["dataset"]:
-        name = settings["dataset"]["_target_"].rpartition(".")[2]
+        dataset = settings["dataset"]
+        name = dataset["_target_"].rpartition(".")[2]
         try:
-            told["dataset"] = settings["dataset"] | {"content": content(name, root=Path(settings["dataset"]["root"]))}
+            read = content(name, root=Path(dataset["root"]), download=dataset.get("download", False))
+            told["dataset"] = dataset | {"content": read}
         except (ValueError, OSError) as error:
             raise ValueError(f"dataset: {error}") from error
     for slot in SLOTS:
@@ -39,15 +41,15 @@ def by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def content(name: str, *, root: Path) -> str:
+def content(name: str, *, root: Path, download: bool = False) -> str:
     """A digest of what a data set reads, the same for every layout; "" if there is none, which the data set itself reports later.
 
-    A data set without layouts, which is not ours, is told by the files in <root>/<name>/. Raises ValueError for images that
-    cannot be read.
+    A data set without layouts, which is not ours, is told by the files in <root>/<name>/. `download` fetches what is missing.
+    Raises ValueError if that fails, and for images that cannot be read.
     """
     if name not in LAYOUTS:
         return _of_files(path for path in (root / name).glob("*") if path.suffix in (".npz", ".txt", ".tokens"))
-    found = find(name, root=root)
+    found = find(name, root=root, download=download)
     if found is None:
         return ""
     return _of_images(found) if found.read else _of_files(found.paths)

@@ -1,14 +1,12 @@
 """The same data in every layout that users have it in: one digest, one run, and one line about what is broken."""
 
 import hashlib
-import lzma
 import pickle
 import shutil
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ from adaptive_bench.datasets.fetch import fetch
 from adaptive_bench.datasets.images import read_prepared
 from adaptive_bench.datasets.layouts import LAYOUTS
 from adaptive_bench.experiment.fingerprint import content
-from tests.datasets.conftest import PACKED, pack
+from tests.datasets.conftest import pack
 from tests.datasets.test_tiny_imagenet import TOP, members
 
 CIFAR = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
