@@ -1,12 +1,14 @@
 """The same data in every layout that users have it in: one digest, one run, and one line about what is broken."""
 
 import hashlib
+import lzma
 import pickle
 import shutil
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from adaptive_bench.datasets.fetch import fetch
 from adaptive_bench.datasets.images import read_prepared
 from adaptive_bench.datasets.layouts import LAYOUTS
 from adaptive_bench.experiment.fingerprint import content
-from tests.datasets.conftest import pack
+from tests.datasets.conftest import PACKED, pack
 from tests.datasets.test_tiny_imagenet import TOP, members
 
 CIFAR = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
@@ -234,3 +236,44 @@ def test_the_error_names_every_layout(tmp_path, cli, name):
     for layout in LAYOUTS[name]:
         assert str(layout.paths[0]) in err
     assert f"adaptive-bench fetch {name} --root {tmp_path / 'nowhere'}" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CIFAR)
+def test_the_real_cifar_has_one_digest(real_data, tmp_path, monkeypatch, name):
+    ours = read_prepared(name, root=str(real_data(name)), shape=(32, 32, 3), classes=100)
+    images = {part: (pixels.numpy(), labels.numpy()) for part, (pixels, labels) in zip(("train", "test"), ours, strict=True)}
+    roots = lay_out(name, tmp_path, images, monkeypatch)
+    assert len(set(digests(name, real_data(name), *roots.values()))) == 1
+
+
+@pytest.mark.slow
+def test_the_real_penn_treebank_has_one_digest(real_data, tmp_path):
+    root = real_data("ptb")
+    shutil.copytree(root / "ptb", tmp_path / "simple-examples" / "data")
+    assert len(set(digests("ptb", root, root / "ptb", tmp_path, tmp_path / "simple-examples"))) == 1
+
+
+@pytest.mark.slow
+def test_the_real_tiny_imagenet_has_one_digest(real_data, tmp_path):
+    """Its JPEGs as they are distributed, of some classes, laid out as the archive has them."""
+    ours = content("tiny_imagenet", root=real_data("tiny_imagenet"))
+    if not (packed := PACKED / "tiny_imagenet" / "tin64_c20.npz.xz").exists():
+        pytest.skip("the JPEGs of Tiny ImageNet are not here")
+    with lzma.open(packed) as file, np.load(BytesIO(file.read())) as stored:
+        some = dict(stored)
+    images, annotations = {}, ""
+    for part in ("train", "val"):
+        ends = some[f"{part}_offsets"]
+        for number, label in enumerate(some[f"{part}_labels"]):
+            wnid = some["wnids"][label]
+            within = f"train/{wnid}/images/{number:05}.JPEG" if part == "train" else f"val/images/{number}.JPEG"
+            images[f"{TOP}/{within}"] = some[f"{part}_jpeg"][ends[number] : ends[number + 1]].tobytes()
+            annotations += f"{number}.JPEG\t{wnid}\t0\t0\t62\t62\n" if part == "val" else ""
+    images[f"{TOP}/wnids.txt"] = "\n".join(some["wnids"]).encode()
+    images[f"{TOP}/val/val_annotations.txt"] = annotations.encode()
+    (tmp_path / "packed").mkdir()
+    pack(tmp_path / "packed" / f"{TOP}.zip", images)
+    with ZipFile(tmp_path / "packed" / f"{TOP}.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    assert digests("tiny_imagenet", tmp_path / "packed", tmp_path / "unpacked") == [ours, ours]
