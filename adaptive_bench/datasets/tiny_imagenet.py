@@ -3,6 +3,7 @@
 import io
 import re
 import zlib
+from contextlib import nullcontext
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -51,8 +52,8 @@ class Unpacked:
 def read_layout(path: Path) -> tuple[Arrays, Arrays]:
     """Training and test images of the archive at `path`, or of the folder that it was unpacked into."""
     try:
-        archive = Unpacked(path) if path.is_dir() else ZipFile(path)
-        return read_archive(archive, "train"), read_archive(archive, "test")
+        with nullcontext(Unpacked(path)) if path.is_dir() else ZipFile(path) as archive:
+            return read_archive(archive, "train"), read_archive(archive, "test")
     except (BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
         raise ValueError(
             f"{path} is not Tiny ImageNet as it is distributed ({error}); unpack the archive from {URL} again"

@@ -18,7 +18,7 @@ import torchvision
 from adaptive_bench.datasets.fetch import fetch
 from adaptive_bench.datasets.images import read_prepared
 from adaptive_bench.datasets.layouts import LAYOUTS
-from adaptive_bench.experiment.fingerprint import content
+from adaptive_bench.experiment.content import content as of_settings
 from tests.datasets.conftest import PACKED, pack
 from tests.datasets.test_tiny_imagenet import TOP, members
 
@@ -70,6 +70,10 @@ def lay_out(
 
 def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def content(name: str, *, root: Path) -> str:
+    return of_settings({"_target_": f"adaptive_bench.datasets.{name}", "root": str(root)})
 
 
 def digests(name: str, *roots: Path) -> list[str]:
