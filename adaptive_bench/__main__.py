@@ -155,7 +155,7 @@ def fetch(chosen: argparse.Namespace) -> None:
     from adaptive_bench.datasets.fetch import fetch
 
     written = [str(path) for path in fetch(chosen.name, root=chosen.root)]
-    print(*written or [f"{chosen.root / chosen.name} is complete already"], sep="\n")
+    print(*written or [f"{chosen.root} has {chosen.name} already"], sep="\n")
 
 
 def list_options(chosen: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adaptive_bench.datasets.layouts import locate
 from adaptive_bench.datasets.text import LanguageModelling, LossReduction
 from adaptive_bench.validation import Count, Several, checked
 
@@ -18,8 +19,8 @@ END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 def corpus(
     name: str,
     *,
-    files: Mapping[str, str],
     root: str,
+    download: bool = False,
     train_size: Several | None,
     validation_size: Several | None,
     test_size: Several | None,
@@ -29,16 +30,17 @@ def corpus(
     seed: int,
     device: torch.device,
 ) -> LanguageModelling:
-    """The task of a corpus. `files` names each split's file in <root>/<name>/; sizes are in tokens, None takes all.
+    """The task of a corpus. Its files are where `LAYOUTS` has them; sizes are in tokens, None takes all.
 
     The vocabulary always comes from the whole training file, so that perplexities of different training sizes are comparable.
     The splits are those of the corpus, so `seed` has no effect. Raises ValueError for files that are missing, empty or not
     text, and for sizes above what they hold.
     """
     command = f"adaptive-bench fetch {name} --root {root}"
-    words = {split: read_words(Path(root) / name / file, command=command) for split, file in files.items()}
-    numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
+    paths = locate(name, root=root, download=download).paths
+    words = {split: read_words(path, command=command) for split, path in zip(sizes, paths, strict=True)}
+    numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
     texts = {
         split: encode(part[: _size(split, sizes[split], available=len(part))], numbers, split=split).to(device)
         for split, part in words.items()
@@ -57,8 +59,6 @@ def read_words(path: Path, *, command: str) -> list[str]:
     """The words of a file in UTF-8, one <eos> after each line. `command`, which makes the file, is named in errors."""
     try:
         text = path.read_text(encoding="utf-8")  # whole: line by line, the error below would count bytes from the current buffer
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{path} is missing; get it with: {command}, or name another folder with dataset.root=DIR") from error
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); convert it, or delete it and run: {command}"

@@ -15,8 +15,10 @@ from urllib.error import HTTPError
 
 import numpy as np
 import torchvision
+from numpy.typing import NDArray
 from torchvision.datasets.utils import calculate_md5, download_url
 
+from adaptive_bench.datasets.layouts import Layout, find
 from adaptive_bench.datasets.tiny_imagenet import MD5, URL, read_archive
 from adaptive_bench.files import replacing
 
@@ -59,10 +61,7 @@ class ImageSet(Source):
 
     def get(self, wanted: Sequence[str], folder: Path) -> dict[str, Write]:
         sets = {file: self.download(str(folder), file == "train.npz") for file in wanted}
-        return {
-            file: partial(np.savez, images=np.asarray(part.data), labels=np.asarray(part.targets, dtype=np.int64))
-            for file, part in sets.items()
-        }
+        return {file: _npz(np.asarray(part.data), np.asarray(part.targets, dtype=np.int64)) for file, part in sets.items()}
 
 
 @final
@@ -87,7 +86,7 @@ class TinyImageNet(Source):
                 parts = {file: read_archive(archive, file.removesuffix(".npz")) for file in wanted}
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
             raise Broken(f"{path.name} is no zip archive of Tiny ImageNet ({error})") from error
-        return {file: partial(np.savez, images=images, labels=labels) for file, (images, labels) in parts.items()}
+        return {file: _npz(*arrays) for file, arrays in parts.items()}
 
 
 @final
@@ -159,6 +158,7 @@ SOURCES: dict[str, Source] = {
 def fetch(name: str, *, root: Path, download: Callable[..., Any] | None = None) -> list[Path]:
     """Write the files of <root>/<name>/ and return them; files that exist are left alone.
 
+    Nothing is downloaded that `root` has in another layout: texts are read there, and images are written anew from there.
     Downloads lie in a temporary folder until all have come through and been checked, so that no file is half-written and none
     is wrong. `download` takes the place of the source's own. Raises ValueError for an unknown name, or if the download or
     the folder fails.
@@ -168,11 +168,12 @@ def fetch(name: str, *, root: Path, download: Callable[..., Any] | None = None) 
     source = SOURCES[name] if download is None else replace(SOURCES[name], download=download)
     target = root / name
     missing = [file for file in source.files if not (target / file).exists()]
-    if not missing:
+    here = find(name, root=root)
+    if not missing or (here and not here.read):
         return []
     try:
         with tempfile.TemporaryDirectory() as folder:
-            contents = source.get(missing, Path(folder))
+            contents = _from_here(here, missing) if here else source.get(missing, Path(folder))
     except (OSError, HTTPException, RuntimeError) as error:  # no network; a connection that breaks off; a wrong checksum
         if isinstance(error, HTTPError):
             error.close()  # it is the response, too
@@ -186,8 +187,19 @@ def fetch(name: str, *, root: Path, download: Callable[..., Any] | None = None) 
             with replacing(target / file) as part, part.open("wb") as out:
                 write(out)
     except OSError as error:
-        raise ValueError(f"{target} cannot be written ({error}); name another folder with --root") from error
+        raise ValueError(
+            f"{target} cannot be written ({error}); name another folder with --root, or with dataset.root"
+        ) from error
     return [target / file for file in missing]
+
+
+def _from_here(here: Layout, missing: Sequence[str]) -> dict[str, Write]:
+    contents = zip(("train.npz", "test.npz"), here.images(), strict=True)
+    return {file: _npz(*arrays) for file, arrays in contents if file in missing}
+
+
+def _npz(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Write:
+    return partial(np.savez, images=images, labels=labels)
 
 
 def _checked(content: bytes, *, name: str, sha256: str) -> Write:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adaptive_bench.datasets.classification import Classification, HeldOut
+from adaptive_bench.datasets.layouts import Arrays, locate
 from adaptive_bench.datasets.split import Sizes, split
 from adaptive_bench.streams.images import Augmentation, ImageStream, Normalisation
 from adaptive_bench.validation import Count, Positive, Whole, checked
@@ -17,28 +18,33 @@ from adaptive_bench.validation import Count, Positive, Whole, checked
 Images = tuple[Tensor, Tensor]  # (n, h, w, c) uint8 and (n,) int64
 
 
-def read_prepared(name: str, *, root: str, shape: Sequence[int], classes: int) -> tuple[Images, Images]:
-    """Training and test set from <root>/<name>/{train,test}.npz: `images` uint8 (n, h, w, c), `labels` int64 (n,).
+def read_prepared(name: str, *, root: str, download: bool = False, shape: Sequence[int], classes: int) -> tuple[Images, Images]:
+    """Training and test set from the first of its layouts below `root`: `images` uint8 (n, h, w, c), `labels` int64 (n,).
 
-    Raises ValueError if a file is missing, truncated or of another format.
+    Ours is <root>/<name>/{train,test}.npz. Raises ValueError if a file is missing, truncated or of another format.
     """
-    train, test = (
-        _read(Path(root) / name / f"{part}.npz", name=name, shape=shape, classes=classes) for part in ("train", "test")
-    )
+    found = locate(name, root=root, download=download)
+    if found.read:
+        parts = [(found.paths[0], arrays) for arrays in found.images()]
+    else:
+        parts = [(path, _load(path, name=name)) for path in found.paths]
+    train, test = (_checked(arrays, path=path, name=name, shape=shape, classes=classes) for path, arrays in parts)
     return train, test
 
 
-def _read(path: Path, *, name: str, shape: Sequence[int], classes: int) -> Images:
-    command = f"adaptive-bench fetch {name} --root {path.parent.parent}"
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; make it with: {command}, or name another folder with dataset.root=DIR")
+def _load(path: Path, *, name: str) -> Arrays:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
+            return file["images"], file["labels"]
     except (zipfile.BadZipFile, zlib.error, ValueError, TypeError, EOFError, OSError, KeyError) as error:
         raise ValueError(
-            f"{path} cannot be read ({error}): truncated or of another format; delete it and run: {command}"
+            f"{path} cannot be read ({error}): truncated or of another format; delete it and run: "
+            f"adaptive-bench fetch {name} --root {path.parent.parent}"
         ) from error
+
+
+def _checked(arrays: Arrays, *, path: Path, name: str, shape: Sequence[int], classes: int) -> Images:
+    images, labels = arrays
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != tuple(shape):
         expected = " x ".join(map(str, shape))
         raise ValueError(f"{path}: images are {images.dtype} of shape {images.shape}; expected uint8, n x {expected}")

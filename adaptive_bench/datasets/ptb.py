@@ -3,11 +3,13 @@
 from typing import Any
 
 from adaptive_bench.datasets.corpus import corpus
+from adaptive_bench.datasets.layouts import LAYOUTS, text_layouts
 from adaptive_bench.datasets.text import LanguageModelling
 
-FILES = {"train": "ptb.train.txt", "validation": "ptb.valid.txt", "test": "ptb.test.txt"}
+FILES = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
+LAYOUTS["ptb"] = text_layouts(FILES, "ptb", "", "simple-examples/data")
 
 
 def ptb(**settings: Any) -> LanguageModelling:
     """Penn Treebank from <root>/ptb/ptb.{train,valid,test}.txt: the files, vocabulary and ids of torchtext's PennTreebank."""
-    return corpus("ptb", files=FILES, **settings)
+    return corpus("ptb", **settings)

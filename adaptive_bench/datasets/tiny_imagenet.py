@@ -2,9 +2,11 @@
 
 import io
 import re
-from pathlib import PureWindowsPath
+import zlib
+from contextlib import nullcontext
+from pathlib import Path, PureWindowsPath
 from typing import Any
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from PIL import Image
 
 from adaptive_bench.datasets.classification import Classification
 from adaptive_bench.datasets.images import image_classification, read_prepared
+from adaptive_bench.datasets.layouts import LAYOUTS, Arrays, image_layouts
 from adaptive_bench.validation import Several, checked
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -22,17 +25,45 @@ TRAINING = re.compile(rf"{TOP}/train/([^/]+)/images/[^/]+\.JPEG")  # the class, 
 
 
 @checked
-def tiny_imagenet(*, root: str, classes: Several, **settings: Any) -> Classification:
+def tiny_imagenet(*, root: str, download: bool = False, classes: Several, **settings: Any) -> Classification:
     """Tiny ImageNet from <root>/tiny_imagenet/{train,test}.npz, with pad-crop by `crop` pixels and horizontal flips.
 
     The test set is the official validation split: the labels of the official test set were never published. `classes` is 200, or
     fewer if the files hold only the first `classes` classes; larger labels raise ValueError.
     """
-    train, test = read_prepared("tiny_imagenet", root=root, shape=(SIDE, SIDE, 3), classes=classes)
+    train, test = read_prepared("tiny_imagenet", root=root, download=download, shape=(SIDE, SIDE, 3), classes=classes)
     return image_classification(train, test, classes=classes, **settings)
 
 
-def read_archive(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+class Unpacked:
+    """The archive after it was unpacked, read as `zipfile` reads it while it is packed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def namelist(self) -> list[str]:
+        """Only the training images, by which nothing else is looked up."""
+        return [path.relative_to(self._folder.parent).as_posix() for path in self._folder.glob("train/*/images/*")]
+
+    def read(self, name: str) -> bytes:
+        return (self._folder.parent / name).read_bytes()
+
+
+def read_layout(path: Path) -> tuple[Arrays, Arrays]:
+    """Training and test images of the archive at `path`, or of the folder that it was unpacked into."""
+    try:
+        with nullcontext(Unpacked(path)) if path.is_dir() else ZipFile(path) as archive:
+            return read_archive(archive, "train"), read_archive(archive, "test")
+    except (BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} is not Tiny ImageNet as it is distributed ({error}); unpack the archive from {URL} again"
+        ) from error
+
+
+LAYOUTS["tiny_imagenet"] = image_layouts("tiny_imagenet", TOP, f"{TOP}.zip", read=read_layout)
+
+
+def read_archive(archive: ZipFile | Unpacked, part: str) -> Arrays:
     """Images (n, 64, 64, 3) and labels (n,) of `part`, which is train or test, from the archive at URL.
 
     A class is numbered by its line in wnids.txt, from 0. Training images come class by class, by name within a class; the test
@@ -53,7 +84,7 @@ def read_archive(archive: ZipFile, part: str) -> tuple[NDArray[np.uint8], NDArra
     return images, np.array([number for _, number in members], np.int64)
 
 
-def _training(archive: ZipFile, numbers: dict[str, int]) -> list[tuple[str, int]]:
+def _training(archive: ZipFile | Unpacked, numbers: dict[str, int]) -> list[tuple[str, int]]:
     """The members that hold training images, each with its class."""
     found: dict[str, list[str]] = {wnid: [] for wnid in numbers}
     for name in sorted(archive.namelist()):
@@ -68,7 +99,7 @@ def _training(archive: ZipFile, numbers: dict[str, int]) -> list[tuple[str, int]
     return [(name, numbers[wnid]) for wnid, names in found.items() for name in names]
 
 
-def _validation(archive: ZipFile, numbers: dict[str, int]) -> list[tuple[str, int]]:
+def _validation(archive: ZipFile | Unpacked, numbers: dict[str, int]) -> list[tuple[str, int]]:
     """The members that hold images of the official validation split, each with its class."""
     annotations = archive.read(f"{TOP}/val/val_annotations.txt").decode().splitlines()
     members = []

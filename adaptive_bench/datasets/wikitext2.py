@@ -3,11 +3,13 @@
 from typing import Any
 
 from adaptive_bench.datasets.corpus import corpus
+from adaptive_bench.datasets.layouts import LAYOUTS, text_layouts
 from adaptive_bench.datasets.text import LanguageModelling
 
-FILES = {"train": "wiki.train.tokens", "validation": "wiki.valid.tokens", "test": "wiki.test.tokens"}
+FILES = ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens")
+LAYOUTS["wikitext2"] = text_layouts(FILES, "wikitext2", "", "wikitext-2")
 
 
 def wikitext2(**settings: Any) -> LanguageModelling:
     """WikiText-2 from <root>/wikitext2/wiki.{train,valid,test}.tokens: whole articles, words as they are."""
-    return corpus("wikitext2", files=FILES, **settings)
+    return corpus("wikitext2", **settings)

@@ -57,7 +57,7 @@ KINDS: dict[str, Any] = {  # of the settings that no object takes
 
 def epochs_in(share: float, *, _root_: DictConfig) -> float:
     """`${epochs_in:0.3}`: so many epochs are this share of the budget."""
-    positive("epochs", _root_.epochs)
+    check("epochs", _root_.epochs, Positive)
     return share * float(_root_.epochs)
 
 

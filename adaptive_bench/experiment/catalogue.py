@@ -33,8 +33,8 @@ def describe(file: Path) -> list[str]:
     if "_target_" not in settings:  # arms and sweeps describe themselves in comments
         comments = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
         first = file.read_text().splitlines()[0]
-        more = [_after(f"{name}: ", comments) for name in ("Source", "Open")] if file.parent.name == "arm" else []
-        return [(comments or [first.partition("# ")[2]])[0], *more, ""]
+        origin = [_after(f"{name}: ", comments) for name in ("Source", "Open")] if file.parent.name == "arm" else []
+        return [(comments or [first.partition("# ")[2]])[0], *origin, ""]
     target = get_object(settings["_target_"])
     lines = (inspect.getdoc(target) or "").splitlines()
     plain = cast(dict[str, Any], OmegaConf.to_container(settings))  # interpolations stay as they are written

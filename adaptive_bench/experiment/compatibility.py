@@ -29,7 +29,8 @@ def check_decay(scheduler: SizeScheduler, start: Position) -> None:
 
 def check_own_rule(scheduler: SizeScheduler, rule: LrRule) -> None:
     """Raises ValueError if a method that is a size and a learning rate has another method's learning rate."""
-    own = {Smith: rules.Smith, Seesaw: rules.Seesaw}.get(type(scheduler))
+    methods: dict[type[SizeScheduler], type[LrRule]] = {Smith: rules.Smith, Seesaw: rules.Seesaw}
+    own = methods.get(type(scheduler))
     if own is not None and not isinstance(rule, own):
         name = own.__name__.lower()
         raise ValueError(

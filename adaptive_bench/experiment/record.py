@@ -16,7 +16,8 @@ from adaptive_bench.files import replacing
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import TRACE, stable_names
 
-OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root")  # cannot change the outcome
+# settings that cannot change the outcome
+OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root", "dataset.download")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -264,7 +264,8 @@ OTHER_SETTINGS = {  # by data set, by the beginning of an arm's name, by arm
     "doubling": ("scheduler.factor=4", "workload.resize_every=10", "batch_size.growth_cap=1.5", "batch_size.cooldown=30"),
     "doubling_rescaled": ("lr_rule=sqrt",),
     "divebatch": (
-        "workload.delta=0.01", "workload.resize_every=10", "scheduler.monotone=false", "scheduler.variant=moments", "estimator=microbatch",
+        "workload.delta=0.01", "workload.resize_every=10", "scheduler.monotone=false", "scheduler.variant=moments",
+        "estimator=microbatch",
         "estimator.fraction=0.5",
     ),
     "divebatch_rescaled": ("lr_rule=none",),

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import runpy
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.client import IncompleteRead
 from pathlib import Path
@@ -12,9 +14,11 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from torchvision.datasets.utils import download_url
 
 from adaptive_bench.datasets.fetch import SOURCES, Source, fetch
 from adaptive_bench.datasets.images import read_prepared
+from adaptive_bench.datasets.layouts import find
 from adaptive_bench.datasets.ptb import FILES as PTB_FILES
 from adaptive_bench.datasets.wikitext2 import FILES as WIKITEXT2_FILES
 from tests.datasets.conftest import fails, left_in, pack, spoil_first_member
@@ -76,7 +80,7 @@ def test_fetched_texts_are_what_the_site_has_byte_for_byte(corpora, tmp_path, na
 
 @pytest.mark.parametrize(("name", "files"), [("ptb", PTB_FILES), ("wikitext2", WIKITEXT2_FILES)])
 def test_what_is_fetched_is_what_the_task_reads(name, files):
-    assert sorted(SOURCES[name].files) == sorted(files.values())
+    assert sorted(SOURCES[name].files) == sorted(files)
 
 
 def test_images_that_are_there_are_left_alone(tmp_path):
@@ -192,7 +196,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
 def test_the_command_says_what_it_wrote(corpora, tmp_path, cli):
     code, out, _ = cli("fetch", "ptb", "--root", str(tmp_path))
     assert (code, out.split()) == (0, [str(tmp_path / "ptb" / file) for file in TEXTS["ptb"]])
-    assert cli("fetch", "ptb", "--root", str(tmp_path)) == (0, f"{tmp_path / 'ptb'} is complete already\n", "")
+    assert cli("fetch", "ptb", "--root", str(tmp_path)) == (0, f"{tmp_path} has ptb already\n", "")
 
 
 def test_the_command_says_what_failed(corpora, tmp_path, cli):
@@ -200,6 +204,60 @@ def test_the_command_says_what_failed(corpora, tmp_path, cli):
     code, out, err = cli("fetch", "wikitext2", "--root", str(tmp_path / "data"))
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].startswith("adaptive-bench: error: the download of wikitext2 failed: HTTP Error 404")
+
+
+def test_a_sweep_fetches_once_before_it_starts(corpora, tmp_path, monkeypatch, cli):
+    """Texts of six tokens in batches of one: what is missing is asked for once, and no run is there before it has come."""
+    asked = []
+
+    def counted(address, folder):
+        asked.append(address.rpartition("/")[2])
+        assert not (tmp_path / "results").exists()
+        download_url(address, folder)
+
+    point(monkeypatch, "ptb", download=counted)
+    sizes = ("scheduler.initial=1", "block_scheduler.initial=1", "dataset.evaluation_batch=1")
+    chosen = ("-m", "dataset=ptb", "model=lstm_small", "epochs=1", "progress=false", "threads=1", "seed=0,1", *sizes)
+    root = f"dataset.root={tmp_path / 'new' / 'data'}"
+    code, _, said = cli("train", *chosen, root, "dataset.download=true")
+    assert (code, "2 runs: 2 done" in said) == (0, True)
+    assert asked == list(TEXTS["ptb"])
+    code, _, said = cli("train", *chosen, root)
+    assert (code, "2 runs, 2 of them finished before: nothing to train" in said) == (0, True)  # the same runs without it
+
+
+def test_many_at_once_fetch_once(corpora, tmp_path, monkeypatch):
+    asked = []
+
+    def slow(address, folder):
+        asked.append(address.rpartition("/")[2])
+        time.sleep(0.05)
+        download_url(address, folder)
+
+    point(monkeypatch, "ptb", download=slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: find("ptb", root=tmp_path / "data", download=True), range(4)))
+    assert asked == list(TEXTS["ptb"])
+    assert {layout.paths for layout in found} == {tuple(tmp_path / "data" / "ptb" / file for file in TEXTS["ptb"])}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["dataset.download=true"], "error: dataset: the download of ptb failed: HTTP Error 404"),
+        (["dataset.download=maybe"], "error: dataset: download='maybe': true or false is expected"),
+        (["dataset.download=true", "dataset.root=/dev/null/data"], "error: dataset: /dev/null/data cannot be written"),
+        ([], "or with dataset.download=true, or"),
+    ],
+)
+@pytest.mark.parametrize("many", [(), ("-m", "seed=0,1")], ids=["one run", "sweep"])
+def test_what_cannot_be_fetched_is_said_in_one_line(corpora, tmp_path, cli, overrides, says, many):
+    (corpora.folder / "ptb.test.txt").unlink()
+    code, out, err = cli("train", *many, "dataset=ptb", "model=lstm_small", f"dataset.root={tmp_path / 'data'}", *overrides)
+    assert (code, out) == (1, "")
+    assert says in err
+    assert err.count("adaptive-bench: error") == 1
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_command_names_the_sets_that_it_knows(cli):

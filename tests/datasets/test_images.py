@@ -58,7 +58,7 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path, images, labels, s
 
 def test_a_missing_file_names_the_command(tmp_path):
     write(tmp_path, parts=("train",))
-    with pytest.raises(ValueError, match=r"test\.npz is missing; make it with: adaptive-bench fetch cifar10 --root"):
+    with pytest.raises(ValueError, match=r"test\.npz is missing, .*; get it with: adaptive-bench fetch cifar10 --root"):
         read(tmp_path)
 
 

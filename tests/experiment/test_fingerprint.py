@@ -47,6 +47,22 @@ def test_what_has_no_files_has_no_content(tmp_path):
     assert by_content(absent)["dataset"]["content"] == ""
 
 
+def test_a_users_own_data_set_is_told_by_its_files(tmp_path):
+    def content(**more: object) -> str:
+        settings = OmegaConf.to_container(composed("dataset=ptb"), resolve=False)
+        return by_content(settings | {"dataset": {"_target_": "mine.stripes", "root": str(tmp_path), **more}})["dataset"][
+            "content"
+        ]
+
+    (tmp_path / "stripes").mkdir()
+    assert content() == ""
+    (tmp_path / "stripes" / "some.txt").write_text("a")
+    first = content()
+    assert content(download="a setting of its own") == first != ""
+    (tmp_path / "stripes" / "some.txt").write_text("b")
+    assert content() != first
+
+
 def test_a_control_inside_a_control_does_not_know_where_results_are(tmp_path):
     inner = "{_target_: adaptive_bench.schedulers.controls.MeanMatched, results: DIR, trace: null, schedule: null}"
     digests = {
