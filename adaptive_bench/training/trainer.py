@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ class Trainer:
         self.needs = self.batch_size.scheduler.needs | self.block_size.scheduler.needs | self.update.rule.needs
         multiple_of = self.batch_size.sizes.multiple_of
         self.estimator.check(self.model, self.needs - PROBES, multiple_of=multiple_of, ranks=self.ranks.count)
-        self.loss = self.precision.applied_to(self.task.loss)
+        self.backward = partial(  # leaves the batch gradient in the `.grad`s
+            self.estimator.backward, self.precision.applied_to(self.task.loss), self.model, chunks=self.physical_batch,
+            loss_scale=lambda: self.precision.loss_scale, ranks=self.ranks, clock=self.clock,
+        )  # fmt: skip
 
     @property
     def position(self) -> Position:
@@ -82,7 +86,7 @@ class Trainer:
         self.resume()
         with self.clock.running("warmup"):
             first = self._shape(*(controller.peek(self.position) for controller in self.sizes.values())).within(self.budget)
-            probes.warm_up(self.model, self.task, self.estimator, self.backward, shape=first, needs=self.needs)
+            probes.warm_up(self.model, self.task, self.estimator, self.backward, shape=first, needs=self.needs - PROBES)
         with self.clock.running("store"):  # whatever is not charged to another clock is bookkeeping
             for logger in self.loggers:
                 logger.start(self.steps, self.evaluations)
@@ -107,7 +111,8 @@ class Trainer:
             batch = self.task.train.take(granted.within(self.budget - self.samples))
             shape = batch.shape  # at the end of an epoch of text less than granted may be left
             asked = [observer.needs(start, shape.samples) for observer in self.observers]
-            found = self.backward(batch, needs := frozenset[Stat]().union(*asked))
+            needs = frozenset[Stat]().union(*asked)
+            found = self.backward(batch, needs - PROBES)
             if not math.isfinite(found.loss):
                 raise Diverged(f"the loss became {found.loss} at step {len(self.steps) + 1}, sample {self.samples}")
             skipped = self.precision.overflowed(self.model.parameters())
@@ -121,21 +126,9 @@ class Trainer:
         seen = Observation(
             position=self.position, shape=shape, lr=lr, loss=loss, stats=stats, uncut=shape == granted, seconds=took
         )
-        self._record("step", self.steps, self._row(seen, found, batch) | decided | {"skipped": skipped})
+        row = self._row(seen, found, batch) | decided | {"skipped": skipped}
+        self._record("step", self.steps, {name: row[name] for name in TRACE if name in row} | row)
         self._report(replace(seen, **self._evaluate_if_due(start)), asked)
-
-    def backward(self, batch: Batch, needs: AbstractSet[Stat]) -> BackwardResult:
-        """The backward pass of this run, which leaves the batch gradient in the `.grad`s."""
-        return self.estimator.backward(
-            self.loss,
-            self.model,
-            batch,
-            needs - PROBES,
-            loss_scale=self.precision.loss_scale,
-            chunks=self.physical_batch,
-            ranks=self.ranks,
-            clock=self.clock,
-        )
 
     def _decide(self, position: Position) -> tuple[BatchShape, Row]:
         """The granted shape of the step that starts at `position`, and what the trace says of the decision."""
@@ -211,8 +204,7 @@ class Trainer:
         clocks = {"step": len(self.steps) + (kind == "step"), "samples": self.samples, "epoch": self.position.epoch}
         seconds = {f"seconds_{name}": self.clock.seconds[name] for name in ("train", "measure", "evaluate")}
         with self.clock.running("store"):
-            row = clocks | seconds | row
-            rows.append({name: row[name] for name in TRACE if name in row} | row)  # in the order of the schema
+            rows.append(clocks | seconds | row)
             for logger in self.loggers:
                 getattr(logger, kind)(rows[-1])
 

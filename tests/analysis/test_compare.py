@@ -86,6 +86,7 @@ def test_holm_by_hand() -> None:
     assert holm([0.5, 0.9]) == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_the_printed_speed_up_covers_what_it_says() -> None:
     rng = np.random.default_rng(2)
     truth, correlation = 1.3, 0.6

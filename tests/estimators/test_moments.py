@@ -111,6 +111,7 @@ def test_95_percent_intervals_of_averages_hold_the_truth(noise_scale: float) -> 
         assert 0.93 <= held / repetitions <= 0.97
 
 
+@pytest.mark.slow
 def test_drawn_moments_are_distributed_as_measured_ones() -> None:
     """So that the intervals above are those of the estimators: mean and spread agree within 3 and 10 %."""
     noise_scale, samples = 30.0, 256

@@ -27,7 +27,11 @@ def test_cores_are_shared_among_jobs(monkeypatch):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
 @pytest.mark.parametrize(
-    ("environment", "says"), [({}, "glibc, buffers kept"), ({"MALLOC_TRIM_THRESHOLD_": "100000"}, "environment")]
+    ("environment", "says"),
+    [
+        ({}, "glibc, buffers kept"),
+        pytest.param({"MALLOC_TRIM_THRESHOLD_": "100000"}, "environment", marks=pytest.mark.slow),
+    ],
 )
 def test_the_allocator_keeps_big_buffers(environment, says):
     # a buffer of 100 MB comes from its own mapping unless the threshold is raised; on Linux the maps say so

@@ -25,7 +25,7 @@ def images(count: int, seed: int) -> ImageStream:
 
 
 @given(count=st.integers(1, 40), takes=sizes, seed=st.integers(0, 2**40))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_every_epoch_holds_every_sample_exactly_once(count, takes, seed):
     stream = images(count, seed)
     served = torch.cat([stream.take(BatchShape(size)).targets for size in takes])
@@ -35,7 +35,7 @@ def test_every_epoch_holds_every_sample_exactly_once(count, takes, seed):
 
 
 @given(count=st.integers(1, 40), takes=sizes, others=sizes, seed=st.integers(0, 2**40))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_the_sequence_does_not_depend_on_the_sizes(count, takes, others, seed):
     length = min(sum(takes), sum(others))
     first, second = (stream_of(images(count, seed), steps, length) for steps in (takes, others))
@@ -44,7 +44,7 @@ def test_the_sequence_does_not_depend_on_the_sizes(count, takes, others, seed):
 
 
 @given(count=st.integers(1, 40), before=sizes, after=sizes, seed=st.integers(0, 2**40))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_a_position_is_all_there_is_to_remember(count, before, after, seed):
     stream, resumed = images(count, seed), images(count, seed)
     for size in before:
@@ -96,20 +96,20 @@ def ranked(count: int, *, seed: int = 0, span: float = 5) -> Order:
 
 
 @given(count=st.integers(1, 60), epoch=st.integers(0, 30), span=st.floats(0.1, 20), seed=st.integers(0, 2**40))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_every_epoch_of_a_curriculum_holds_every_sample_exactly_once(count, epoch, span, seed):
     assert whole(ranked(count, seed=seed, span=span), epoch).sort().values.equal(torch.arange(count))
 
 
 @given(count=st.integers(1, 60), span=st.floats(0.1, 20), seed=st.integers(0, 2**40))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_a_curriculum_begins_strictly_from_easy_to_hard(count, span, seed):
     scores = difficulty(count)
     assert whole(ranked(count, seed=seed, span=span), 0).equal(scores.argsort())
 
 
 @given(count=st.integers(1, 60), past=st.integers(0, 9), span=st.floats(0.1, 20), seed=st.integers(0, 2**40))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_a_curriculum_ends_in_the_ordinary_shuffle(count, past, span, seed):
     epoch = math.ceil(span) + past
     assert whole(ranked(count, seed=seed, span=span), epoch).equal(whole(Order(count, seed=seed), epoch))
@@ -139,7 +139,7 @@ def test_a_curriculum_differs_between_seeds_and_epochs_after_its_start():
 
 
 @given(count=st.integers(1, 40), takes=sizes, others=sizes, span=st.floats(0.1, 20))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_the_order_of_a_curriculum_does_not_depend_on_the_sizes(count, takes, others, span):
     streams = images(count, 0), images(count, 0)
     for stream in streams:

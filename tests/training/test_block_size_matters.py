@@ -26,6 +26,7 @@ def test_blocks_that_hold_the_dependency_come_within_3_percent_of_the_best_perpl
     assert 0.98 * best < reached < 1.03 * best
 
 
+@pytest.mark.slow
 def test_blocks_below_the_distance_stay_where_the_closed_form_says(trained):
     reached = final(trained(*TEXT, "block_scheduler.initial=3", "dataset.train_size=100000", "epochs=1"))
     best = best_perplexity(3, **PROCESS)

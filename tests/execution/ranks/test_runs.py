@@ -25,7 +25,10 @@ PLAIN = (
 FIVES = ("estimator.microbatches=5", "batch_size.multiple_of=5")
 
 
-@pytest.mark.parametrize("name", RUNS)
+QUICK = ("fixed", "deba", "gns")
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNS])
 def test_two_processes_agree_with_one(name: str, tmp_path: Path) -> None:
     overrides = (*PLAIN, *RUNS[name])
     assert together(train, tmp_path / "two", *overrides) == [0, 0]
