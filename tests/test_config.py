@@ -32,8 +32,6 @@ DATA = {
 }
 NEEDED = {  # by options that do not go with the defaults, or would take long
     "multistep": ["lr_schedule.milestones=[1]"],
-    "smith": ["lr_rule=smith", "lr_schedule=cosine"],
-    "seesaw": ["lr_rule=seesaw", "lr_schedule=cosine"],
     "vit_b16": ["model.patch=8"],  # one patch instead of 64: the layers are the same
     "wandb": ["logger.mode=disabled"],
 }
@@ -60,6 +58,7 @@ def parsed_once() -> Iterator[None]:
 def test_every_option_builds_and_takes_a_step(tmp_path, using, slot, option):
     chosen = using(option, 20) if slot == "scheduler" else [f"{slot}={option}", "scheduler.initial=20"]
     first = 20 if "scheduler.initial=20" in chosen else None  # a replayed first size is the trace's
+    chosen += [f"lr_rule={option}", "lr_schedule=cosine"] if option in ("smith", "seesaw") and slot == "scheduler" else []
     chosen += ["dataset=markov_text", "block_scheduler.initial=1"] if option.startswith(("lstm", "gpt")) else []
     chosen += ["dataset=markov_text", "model=lstm_small"] if slot == "arm" and option.startswith("block") else []
     size = 6000 if "model=lstm_small" in chosen else 80  # 20 columns of up to 256 tokens
