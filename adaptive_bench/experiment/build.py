@@ -93,10 +93,15 @@ class RunSpec:
         return f"{self.choices['dataset']} {self.choices['model']} {label} seed={self.seed}"
 
 
-def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
-    """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
+def check_run(cfg: DictConfig) -> None:
+    """Raises ValueError for a setting of the run itself that is not of its kind."""
     for name, kind in KINDS.items():
         check(name, OmegaConf.select(cfg, name), kind)
+
+
+def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
+    """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
+    check_run(cfg)
     alone = hydra.mode != RunMode.MULTIRUN
     chosen = hydra.runtime.choices
     choices = {name: chosen.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES}

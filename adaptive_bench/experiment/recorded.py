@@ -17,7 +17,7 @@ from adaptive_bench.schedulers.calibration import Calibration, checked_weights
 from adaptive_bench.schedulers.epoch_signals import SIGNALS
 from adaptive_bench.schedulers.trajectory import Trajectory
 from adaptive_bench.schema import stable_names
-from adaptive_bench.validation import one_of
+from adaptive_bench.validation import checked, one_of
 
 Values: TypeAlias = dict[str, Trajectory | Calibration]  # by setting
 Recorded: TypeAlias = Mapping[str, Values]  # by slot
@@ -91,11 +91,12 @@ def _columns(path: Path, names: Sequence[str]) -> list[list[int]]:
     return columns
 
 
+@checked
 def read_calibration(
-    path: str | Path, *, architecture: Mapping[str, Any] | None = None, grad_source: str | None = None
+    calibration: str | Path, *, architecture: Mapping[str, Any] | None = None, grad_source: str | None = None
 ) -> Calibration:
     """Raises ValueError for a file that cannot be read, and for one of another architecture or gradient than the run's."""
-    content = _content(Path(path))
+    content = _content(Path(calibration))
     try:
         found = Calibration(
             architecture=stable_names(content["architecture"]),
@@ -105,18 +106,20 @@ def read_calibration(
             thresholds=_numbers(content["thresholds"], THRESHOLDS),
         )
     except KeyError as error:
-        raise ValueError(f"calibration={path}: {error} is missing in it; make it anew: adaptive-bench calibrate") from error
+        raise ValueError(
+            f"calibration={calibration}: {error} is missing in it; make it anew: adaptive-bench calibrate"
+        ) from error
     except (ValueError, TypeError) as error:
-        raise ValueError(f"calibration={path}: {error}; make it anew: adaptive-bench calibrate") from error
+        raise ValueError(f"calibration={calibration}: {error}; make it anew: adaptive-bench calibrate") from error
     architecture = None if architecture is None else stable_names(architecture)
     if architecture is not None and architecture != found.architecture:
         raise ValueError(
-            f"calibration={path}: it is for the architecture {_named(found.architecture)}, this run has {_named(architecture)}; "
+            f"calibration={calibration}: it is for the architecture {_named(found.architecture)}, this run has {_named(architecture)}; "
             "make one for it with `adaptive-bench calibrate model=...`, or take calibration=null"
         )
     if grad_source is not None and grad_source != found.grad_source:
         raise ValueError(
-            f"calibration={path}: it was made with grad_source={found.grad_source}, this run has {grad_source}; "
+            f"calibration={calibration}: it was made with grad_source={found.grad_source}, this run has {grad_source}; "
             f"take the one it was made with, or `adaptive-bench calibrate ... scheduler.grad_source={grad_source}`"
         )
     return found
