@@ -20,7 +20,7 @@ from adaptive_bench.estimators.request import BackwardRequest, Finish
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
-from adaptive_bench.validation import Shrinkage, Whole, check_fields
+from adaptive_bench.validation import Count, Shrinkage, Whole, check_fields
 
 
 @final
@@ -32,7 +32,8 @@ class PerSample(GradientEstimator):
     own loss. Under BatchNorm in train mode the samples of a batch have no gradients of their own; the contributions still add up
     exactly to the batch gradient.
 
-    `fraction` measures ceil(fraction B) rows only, drawn without replacement: s is then an unbiased estimate, |g|^2 stays exact.
+    `fraction` measures ceil(fraction B) rows only, `least` or more, drawn without replacement: s is then an unbiased estimate,
+    and |g|^2 stays exact.
     The first dimension of every layer's input has to be the batch's.
     """
 
@@ -40,6 +41,7 @@ class PerSample(GradientEstimator):
 
     fraction: Shrinkage = 1 / 8  # of the rows
     seed: Whole = 0
+    least: Count = 1  # rows to measure of a batch that has as many
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -69,8 +71,8 @@ class PerSample(GradientEstimator):
 
     def _draw(self, batch: Batch) -> Tensor | None:
         """Sorted positions of the rows to measure; None for all of them."""
-        chosen = math.ceil(len(batch) * self.fraction)
-        if chosen == len(batch):
+        chosen = max(math.ceil(len(batch) * self.fraction), self.least)
+        if chosen >= len(batch):
             return None
         rows = torch.randperm(len(batch), generator=self.generator)[:chosen]
         return rows.sort().values.to(batch.targets.device)

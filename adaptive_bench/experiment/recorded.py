@@ -114,8 +114,9 @@ def read_calibration(
     architecture = None if architecture is None else stable_names(architecture)
     if architecture is not None and architecture != found.architecture:
         raise ValueError(
-            f"calibration={calibration}: it is for the architecture {_named(found.architecture)}, this run has {_named(architecture)}; "
-            "make one for it with `adaptive-bench calibrate model=...`, or take calibration=null"
+            f"calibration={calibration}: it is for the architecture {_named(found.architecture)}, "
+            f"this run has {_named(architecture)}; make one for it with `adaptive-bench calibrate model=...`, "
+            "or take calibration=null"
         )
     if grad_source is not None and grad_source != found.grad_source:
         raise ValueError(

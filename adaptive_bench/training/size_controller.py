@@ -18,6 +18,7 @@ class SizeController:
     first: int | None = field(default=None, init=False)  # the size that the LR rules compare with
     size: int | None = field(default=None, init=False)
     changed: int = field(default=0, init=False)  # samples, of the last change
+    started: int = field(default=0, init=False)  # samples, of the last step
 
     def __post_init__(self) -> None:
         suggested = asdict(self.scheduler.limits)
@@ -30,7 +31,10 @@ class SizeController:
         if self.first is None:
             self.first = size
         if size != self.size:
-            self.size, self.changed = size, position.samples
+            # a step that reached into this epoch decided at the border: counted from its end, each wait would end a step later
+            border = position.samples // position.epoch_samples * position.epoch_samples
+            self.size, self.changed = size, border if self.started < border else position.samples
+        self.started = position.samples
         return size, proposed
 
     def peek(self, position: Position) -> int:
@@ -65,8 +69,10 @@ class SizeController:
         return shown | {"cooling": self.cooling(position)} if shown or self.sizes.cooldown else shown
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first": self.first, "size": self.size, "changed": self.changed, "scheduler": self.scheduler.state_dict()}
+        own = {name: getattr(self, name) for name in ("first", "size", "changed", "started")}
+        return own | {"scheduler": self.scheduler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.first, self.size, self.changed = state["first"], state["size"], state["changed"]
+        for name in ("first", "size", "changed", "started"):
+            setattr(self, name, state[name])
         self.scheduler.load_state_dict(state["scheduler"])

@@ -2,6 +2,7 @@ import pytest
 from torch import nn
 
 from adaptive_bench.estimators import Auto, MicroBatch, PerSample, coverage
+from adaptive_bench.estimators.auto import LEAST
 from adaptive_bench.stats import Stat
 
 MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE})
@@ -11,7 +12,7 @@ def test_covered_models_are_measured_by_sample(model, loss_fn, make_batch) -> No
     auto, batch = Auto(fraction=0.5, seed=3), make_batch(6)
     auto.check(model, MOMENTS)
     assert auto.choice.startswith("per_sample")
-    expected = PerSample(fraction=0.5, seed=3).backward(loss_fn, model, batch, MOMENTS)
+    expected = PerSample(least=LEAST, fraction=0.5, seed=3).backward(loss_fn, model, batch, MOMENTS)
     assert auto.backward(loss_fn, model, batch, MOMENTS).stats == expected.stats
 
 
@@ -56,3 +57,10 @@ def test_nothing_is_chosen_where_no_moment_is_asked_for() -> None:
 )
 def test_coverage(module: nn.Module, share: float) -> None:
     assert coverage(module) == share
+
+
+def test_no_fewer_than_32_rows_are_measured_unless_the_batch_has_fewer(make_batch, small_mlp):
+    measured = PerSample(fraction=1 / 8, least=LEAST)
+    for size, rows in ((16, None), (33, 32), (512, 64)):
+        drawn = measured._draw(make_batch(size))
+        assert (None if drawn is None else len(drawn)) == rows

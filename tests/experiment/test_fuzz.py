@@ -26,8 +26,8 @@ OTHERS = {"root", "download", "architecture", "schedule", "results"}  # paths, a
 
 
 def settings(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in node:
-        if OmegaConf.is_missing(node, name) or str(name).startswith("_"):
+    for name in map(str, node):
+        if OmegaConf.is_missing(node, name) or name.startswith("_"):
             continue
         if OmegaConf.is_dict(node[name]) and node[name]:
             yield from settings(node[name], f"{prefix}{name}.")

@@ -177,7 +177,8 @@ def test_a_size_lasts_as_long_as_the_cooldown(make, name):
             changes.append(samples)
         observe(slot.scheduler, Position(samples, 40_000, EPOCH), 40, rng, size)
         samples += 40
-    assert all(later - earlier >= cooldown * EPOCH for earlier, later in pairwise(changes))
+    # a step of 40 that reaches into an epoch has changed the size at its border
+    assert all(later - earlier >= cooldown * EPOCH - 40 for earlier, later in pairwise(changes))
 
 
 @every

@@ -107,7 +107,22 @@ def test_divebatch_measures_and_resizes_only_around_its_interval():
 def test_divebatch_resizes_every_tenth_of_the_budget_unless_told():
     # 200 epochs: the 20th, 40th ... are measured; 4 epochs: every one
     assert [e for e in range(60) if DiveBatch().measures(Position(e * 1000, 200_000, 1000), 1)] == [19, 39, 59]
-    assert all(DiveBatch().measures(Position(e * 1000, 4000, 1000), 1) for e in range(4))
+    # but the last one, after which no step follows
+    assert [DiveBatch().measures(Position(e * 1000, 4000, 1000), 1) for e in range(4)] == [True, True, True, False]
+
+
+def test_divebatch_of_equal_gradients_is_one_however_the_steps_lie_in_the_epochs():
+    n, batch, scheduler, samples, rows, seen = 1137, 512, DiveBatch(initial=1, delta=1, interval=1, monotone=False), 0, 0, []
+    while samples < 6 * n:
+        rows += batch  # since the border; |g| = 1, so the sum over N rows is N and the squared norm of the sum is N^2
+        stats = {Stat.MEAN_SAMPLE_SQ_NORM: 1.0, Stat.EPOCH_GRAD_SQ_NORM: float(rows**2)}
+        position = Position(samples + batch, 100 * n, n)
+        scheduler.observe(Observation(position=position, shape=BatchShape(batch), lr=0.1, loss=1.0, stats=stats))
+        if position.samples // n > samples // n:
+            seen.append(scheduler.propose(position))
+            rows = 0
+        samples = position.samples
+    assert seen == [pytest.approx(1)] * 6
 
 
 def test_divebatch_with_no_gradient_left_asks_for_the_maximum():
@@ -120,7 +135,7 @@ def test_divebatch_counts_a_batch_that_crosses_the_border_in_the_epoch_it_began_
     scheduler = DiveBatch(initial=10, delta=1)
     stats = {Stat.MEAN_SAMPLE_SQ_NORM: 2.0, Stat.EPOCH_GRAD_SQ_NORM: 2400.0}
     scheduler.observe(Observation(position=Position(1200, 9000, 1000), shape=BatchShape(1200), lr=0.1, loss=1.0, stats=stats))
-    assert scheduler.propose(Position(1200, 9000, 1000)) == pytest.approx(1000 * 2 * 1200 / 2400)
+    assert scheduler.propose(Position(1200, 9000, 1000)) == pytest.approx(1200 * 2 * 1200 / 2400)  # the summed rows
     assert scheduler.sum_of_sq_norms == 0
 
 

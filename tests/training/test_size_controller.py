@@ -13,6 +13,19 @@ def test_a_size_lasts_at_least_the_cooldown():
     assert sizes(slot, steps=10) == [10, 10, 10, 13, 13, 13, 16, 16, 16, 19]
 
 
+def test_a_wait_of_whole_epochs_ends_at_the_border_even_where_steps_reach_over_it():
+    rule = Exponential(initial=100, factor=1.5, interval=1, cooldown=5)
+    slot, samples, changes = SizeController(scheduler=rule, sizes=SizeRange(maximum=10**6, growth_cap=1.5)), 0, []
+    while samples < 26_000:
+        before = slot.size
+        size, _ = slot.advance(Position(samples, 26_000, 1000))
+        if before is not None and size != before:
+            changes.append(samples / 1000)
+        samples += size
+    # the first step of every fifth epoch; counted from the ends of the steps, they come at 5, 10.05, 15.1, 20.5 and later
+    assert [int(change) for change in changes] == [5, 10, 15, 20, 25]
+
+
 def test_the_cooldown_of_the_range_goes_before_the_schedulers():
     rule = Linear(initial=10, increment=1, interval=0.1, cooldown=0.5)
     assert sizes(SizeController(scheduler=rule, sizes=SizeRange(maximum=100)), steps=6) == [10] * 5 + [15]
