@@ -137,8 +137,8 @@ def kinds() -> dict[str, type[SizeScheduler]]:
 def test_the_sweeps_of_schedulers_leave_out_none():
     replays = {"replay", "shuffled", "reversed", "mean_matched", "jump"}
     assert {run["scheduler"] for run in swept("controls").choices} == replays
-    assert {run["scheduler"] for run in swept("schedulers").choices} == set(kinds()) - replays - {"step", "random_bptt"}
-    assert {"step", "random_bptt"} <= {run["scheduler@block_scheduler"] for run in swept("blocks").choices}
+    assert {run["scheduler"] for run in swept("schedulers").choices} == set(kinds()) - replays - {"step", "random_bptt", "root"}
+    assert {"step", "random_bptt", "root"} <= {run["scheduler@block_scheduler"] for run in swept("blocks").choices}
 
 
 def test_an_arm_wins_over_its_sweep():

@@ -59,7 +59,11 @@ class MicroBatch(GradientEstimator):
 
     def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
         samples = len(work.batch)
-        sizes = nearly_equal(samples, min(self.chunks, samples))
+        count = min(self.chunks, samples)
+        halves = (samples - samples // 2, count // 2), (samples // 2, count - count // 2)
+        sizes = nearly_equal(samples, count)
+        if Stat.HALVES_COSINE in work.needs and count > 1:  # the cut between the halves is one between micro-batches
+            sizes = [size for rows, parts in halves for size in nearly_equal(rows, parts)]
         first, end = work.ranks.share(len(sizes))
         spread, loss = MicrobatchSums(sizes=sizes, first=first, needs=work.needs, ranks=work.ranks), 0.0
         for start, stop in list(pairwise(accumulate(sizes, initial=0)))[first:end]:

@@ -26,6 +26,7 @@ from adaptive_bench.experiment.compatibility import (
     check_decay,
     check_fixed_tokens,
     check_own_rule,
+    check_pieces,
     check_room,
     check_shareable,
 )
@@ -153,6 +154,8 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     if task.has_blocks:
         check_room(batch, block, start)
     check_decay(batch.scheduler, start)
+    estimator = make(cfg, "estimator")
+    call("scheduler", check_pieces, batch.scheduler, estimator)
     if not planned.choices["arm"]:
         check_own_rule(batch.scheduler, update.rule)
     check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=update.rule)
@@ -167,7 +170,7 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         batch_size=batch,
         block_size=block,
         fixed_tokens=cfg.tokens_per_step == "fixed",
-        estimator=make(cfg, "estimator"),
+        estimator=estimator,
         precision=Precision(cfg.precision, device),
         physical_batch=PhysicalBatch(maximum=cfg.max_physical_batch),
         ranks=among,

@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.learning_rate import rules
 from adaptive_bench.learning_rate.rules import LrRule, Unchanged
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.cabs import CABS
 from adaptive_bench.schedulers.fixed import Fixed
+from adaptive_bench.schedulers.inner_product_test import InnerProductTest
 from adaptive_bench.schedulers.smith import Seesaw, Smith
 from adaptive_bench.schedulers.trajectory import Control
 from adaptive_bench.sizes import Position
 from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.validation import one_of
+
+LEAST_PIECES = 32  # micro-batches from which the variance of a single step is known to a quarter
 
 
 def check_decay(scheduler: SizeScheduler, start: Position) -> None:
@@ -25,6 +29,16 @@ def check_decay(scheduler: SizeScheduler, start: Position) -> None:
                 f"scheduler={name}: the size grows where the learning rate's schedule decays, and in this run it never does; "
                 f"take lr_schedule=cosine or multistep, or arm={name}, which sets one"
             )
+
+
+def check_pieces(scheduler: SizeScheduler, estimator: GradientEstimator) -> None:
+    """Raises ValueError if a test of single steps reads a variance over samples off a few micro-batches."""
+    pieces = getattr(estimator, "chunks", 1)
+    if isinstance(scheduler, InnerProductTest) and scheduler.half_life == 0 and pieces < LEAST_PIECES:
+        raise ValueError(
+            f"half_life=0: the variance of a single step comes from {pieces} micro-batches, and the batch would grow on their "
+            f"noise; take half_life=null, or estimator.chunks={LEAST_PIECES} or more"
+        )
 
 
 def check_own_rule(scheduler: SizeScheduler, rule: LrRule) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from adaptive_bench.schedulers.norm_test import NormTest as NormTest
     from adaptive_bench.schedulers.plateau import Plateau as Plateau
     from adaptive_bench.schedulers.random_bptt import RandomBptt as RandomBptt
+    from adaptive_bench.schedulers.root import Root as Root
     from adaptive_bench.schedulers.simigrad import SimiGrad as SimiGrad
     from adaptive_bench.schedulers.smith import Seesaw as Seesaw
     from adaptive_bench.schedulers.smith import Smith as Smith

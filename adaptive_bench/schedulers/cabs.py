@@ -16,7 +16,8 @@ class CABS(SizeScheduler):
 
     tr(Sigma) and F are averages with one half-life in samples. The authors' code keeps 0.95 of its averages a step, 13.5 steps
     or at batch 128 1,728 samples, and starts them at 0 and 1; these are debiased and start at the first value, which differs
-    for about a hundred steps. lr is that of the last step. The size is set at every step, without a cap, up or down.
+    for about a hundred steps. tr(Sigma) is the unbiased estimate, where theirs is (B - 1) / B of it. lr is that of the last step.
+    The size is set at every step, without a cap, up or down.
 
     Caveats. The method is for plain SGD: with momentum the learning rate understates the length of a step. It takes the place of
     a decaying schedule (`lr_schedule=constant`): a decaying rate shrinks the batch. F is compared with 0: weight decay in the

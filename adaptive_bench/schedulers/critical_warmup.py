@@ -13,7 +13,9 @@ from adaptive_bench.validation import Factor, NotNegative
 
 @dataclass(kw_only=True)
 class CriticalWarmup(SizeScheduler):
-    """B = initial * factor^floor(log_factor(C / initial)), at least initial: it doubles as the critical batch size C does.
+    """B = initial * factor^floor(log_factor(C / initial)), at least initial; C is measured, and nothing here does that yet.
+
+    The size doubles as the critical batch size C does.
 
     `curve` is C as it was measured over a run: points (share of the budget spent, critical batch size), linear between them.
     To measure one, branch checkpoints of a run at a small size to several sizes for a short while, the learning rate scaled

@@ -106,3 +106,13 @@ def test_batch_norm_is_warned_about_once() -> None:
 def test_one_chunk_has_no_spread(chunks: int) -> None:
     with pytest.raises(ValueError, match=f"chunks={chunks}"):
         MicroBatch(chunks=chunks)
+
+
+@pytest.mark.parametrize(("rows", "chunks"), [(10, 4), (10, 3), (9, 4), (7, 2), (2, 4)])
+def test_halves_are_halves_however_many_micro_batches_there_are(
+    rows, chunks, small_mlp, loss_fn, make_batch, sample_gradients
+) -> None:
+    batch = make_batch(rows)
+    first, second = (part.mean(0) for part in sample_gradients(small_mlp, batch).split(rows - rows // 2))
+    seen = MicroBatch(chunks=chunks).backward(loss_fn, small_mlp, batch, frozenset({Stat.HALVES_COSINE}))
+    assert seen.stats[Stat.HALVES_COSINE] == pytest.approx(torch.cosine_similarity(first, second, dim=0).item(), rel=1e-6)

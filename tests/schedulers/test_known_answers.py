@@ -15,6 +15,7 @@ from adaptive_bench.schedulers import (
     Linear,
     Observation,
     Position,
+    Root,
     SizeRange,
     SizeScheduler,
     Step,
@@ -207,3 +208,11 @@ def test_the_oracle_resizes_where_it_was_shown_the_diversity():
 def test_impossible_settings_are_refused(kind, settings, says):
     with pytest.raises(ValueError, match=says):
         kind(**settings)
+
+
+def test_root_by_hand():
+    rule = Root(initial=16, final=116, duration=0.25, degree=2)
+    # t / duration = 0, 1/25, 1/4, 1, 4
+    at = {0: 16, 10: 36, 62.5: 66, 250: 116, 1000: 116}
+    assert [rule.propose(Position(samples, 1000, 100)) for samples in at] == [pytest.approx(size) for size in at.values()]
+    assert Root(initial=16, final=116, duration=0.5, degree=1).propose(Position(250, 1000, 100)) == pytest.approx(66)
