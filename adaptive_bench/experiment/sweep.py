@@ -8,14 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import Progress, TaskID
@@ -74,18 +72,6 @@ def check(config: DictConfig) -> list[RunSpec]:
     check_writable(plans[0].results)
     check_form(plans[0].results)
     return plans
-
-
-def block_schedulers() -> str:
-    """The schedulers that can set the block size from their settings alone, as a list to sweep: `${block_schedulers:}`."""
-    names = GlobalHydra.instance().config_loader().get_group_options("scheduler")
-    found = {name: compose(f"scheduler/{name}").scheduler for name in names}
-    return ",".join(
-        name for name, cfg in found.items() if "trace" not in list(cfg) and not get_object(cfg._target_).not_for_blocks
-    )
-
-
-OmegaConf.register_new_resolver("block_schedulers", block_schedulers, replace=True)
 
 
 def refuse_swept_sweeps(overrides: list[Override]) -> None:
