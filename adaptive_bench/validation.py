@@ -99,9 +99,8 @@ def _plain(value: object) -> object:
 
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(
-        annotation, config=None if is_dataclass(annotation) else STRICT
-    )  # a dataclass has a configuration of its own
+    # a dataclass takes no other configuration than its own
+    return TypeAdapter(annotation, config=None if is_dataclass(annotation) else STRICT)
 
 
 @cache
