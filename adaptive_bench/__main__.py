@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def train(overrides: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from adaptive_bench.experiment import run
+    from adaptive_bench.experiment.catalogue import nearest
     from adaptive_bench.experiment.sweep import Sweep
 
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR")
@@ -54,7 +56,9 @@ def train(overrides: list[str]) -> int:
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        print(run.message(error), file=sys.stderr)
+        misspelt = re.search(r"Could not override '([^']+)'", str(error))
+        meant = nearest(misspelt[1], conf()) if misspelt else ""
+        print(run.message(error) + (f" Did you mean {meant}?" if meant else ""), file=sys.stderr)
         failed = True
     finally:
         if not wants_traceback:

@@ -184,6 +184,23 @@ def test_without_a_command_the_help_is_printed(cli):
     assert "fetch" in out
 
 
+def test_the_help_of_train_says_what_it_is(cli):
+    code, out, _ = cli("train", "--help")
+    assert code == 0
+    assert out.startswith("adaptive-bench train [OVERRIDES]: one run")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("optimizer.lrr=1", "optimizer.lr"), ("epoch=3", "epochs"), ("block_scheduler.intial=4", "block_scheduler.initial"),
+     ("batch_size.maximun=4", "batch_size.maximum"), ("scheduler.zzz=4", "")],
+)  # fmt: skip
+def test_a_misspelt_setting_is_answered_with_the_nearest(cli, given, meant):
+    code, _, err = cli("train", given)
+    assert code == 1
+    assert err.partition("Did you mean ")[2].strip() == (f"{meant}?" if meant else "")
+
+
 def test_help_comes_at_once(tmp_path):
     script = Path(sys.executable).with_name("adaptive-bench")
     taken = []

@@ -1,7 +1,8 @@
 """The options of every slot of the configuration."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +49,25 @@ def describe(file: Path) -> list[str]:
 def _after(start: str, lines: Sequence[str]) -> str:
     """The rest of the first line that starts so; empty without one."""
     return next((line.removeprefix(start).removesuffix(".") for line in lines if line.startswith(start)), "")
+
+
+def nearest(key: str, conf: Path) -> str:
+    """The setting whose name is nearest to a misspelt one; empty if none is near."""
+    files = [conf / "config.yaml", *conf.glob("*/[!_]*.yaml")]
+    found = [
+        (file.parent.name, cast(DictConfig, OmegaConf.load(file))) for file in files if file.parent.name not in ("arm", "sweep")
+    ]
+    groups = [(group if group != conf.name else "", settings) for group, settings in found]
+    groups += [("block_scheduler", settings) for group, settings in found if group == "scheduler"]
+    names = {".".join(filter(None, (group, *path))) for group, settings in groups for path in _paths(settings)}
+    return next(iter(get_close_matches(key, names, n=1, cutoff=0.85)), "")
+
+
+def _paths(settings: DictConfig) -> Iterator[tuple[str, ...]]:
+    plain = cast(dict[str, Any], OmegaConf.to_container(settings))
+    for name, value in plain.items():
+        yield (name,)
+        yield from ((name, inner) for inner in (value if isinstance(value, dict) else ()))
 
 
 def needs(scheduler: type[SizeScheduler]) -> str:
