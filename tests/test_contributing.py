@@ -53,7 +53,7 @@ def test_a_statistic_is_added_as_the_page_says(tmp_path):
     for folder in ("adaptive_bench", "conf"):
         shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (patch,) = re.findall(r"^```diff\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
-    subprocess.run(["git", "apply", "-p0", "--unidiff-zero"], input=patch, text=True, cwd=tmp_path, check=True)
+    subprocess.run(["git", "apply", "-p0"], input=patch, text=True, cwd=tmp_path, check=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "cautious.py").write_text(READER)
     (tmp_path / "mine" / "conf" / "scheduler").mkdir(parents=True)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity, extract_archive
 
+from adaptive_bench.validation import check
+
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images (n, h, w, c) and labels (n,)
 Reader = Callable[[Path], tuple[Arrays, Arrays]]  # training and test images
 
@@ -41,8 +43,7 @@ def find(name: str, *, root: str | Path, download: bool = False) -> Layout | Non
     `root` is the folder that holds the layout or, for a layout that is a folder, that folder itself. `download` fetches what is
     missing; where several processes ask for it, one fetches and the others wait. Raises ValueError if the download fails.
     """
-    if not isinstance(download, bool):
-        raise ValueError(f"download={download!r}: true or false is expected")
+    check("download", download, bool)
     root = Path(root)
     if (found := _look(name, root)) or not download:
         return found

@@ -14,7 +14,6 @@ from adaptive_bench.schedulers.smith import Seesaw, Smith
 from adaptive_bench.schedulers.trajectory import Control
 from adaptive_bench.sizes import Position
 from adaptive_bench.training.size_controller import SizeController
-from adaptive_bench.validation import one_of
 
 LEAST_PIECES = 32  # micro-batches from which the variance of a single step is known to a quarter
 
@@ -90,7 +89,6 @@ def check_fixed_tokens(batch: SizeController, block: SizeController, start: Posi
 
 def check_conventions(tokens_per_step: str, task: Task, *, batch: SizeController, block: SizeController, rule: LrRule) -> None:
     """Raises ValueError if the settings for growing blocks contradict each other or the data set."""
-    one_of("tokens_per_step", tokens_per_step, ("floating", "fixed"))
     if tokens_per_step == "fixed" and not task.has_blocks:
         raise ValueError("tokens_per_step=fixed: the rows of this data set have no length; take floating")
     if task.sums_blocks and not isinstance(rule, Unchanged) and not isinstance(block.scheduler, Fixed):
