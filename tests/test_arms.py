@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -227,13 +228,13 @@ def norm_test(run: Run) -> list[float]:
     return until_the_largest(run, size)
 
 
-def inner_product_test(run: Run) -> list[float]:
-    inner, variance = run.average("inner_product_variance"), run.average("grad_variance")
-    sq_norm = run.average("grad_norm", of=lambda norm: norm**2)
+def inner_product_test(run: Run, *, theta: float = 0.5, nu: float = 1.0, half_life: float = N) -> list[float]:
+    inner, variance = run.average("inner_product_variance", half_life), run.average("grad_variance", half_life)
+    sq_norm = run.average("grad_norm", half_life, of=lambda norm: norm**2)
 
     def size(step: int) -> float:
-        along = inner[step] / (0.25 * sq_norm[step] ** 2)
-        across = max(0.0, variance[step] - inner[step] / sq_norm[step]) / sq_norm[step]
+        along = inner[step] / (theta**2 * sq_norm[step] ** 2)
+        across = max(0.0, variance[step] - inner[step] / sq_norm[step]) / (nu**2 * sq_norm[step])
         return max(run.granted[step], math.ceil(along), math.ceil(across))
 
     return until_the_largest(run, size)
@@ -312,6 +313,7 @@ WISHES: dict[str, Callable[[Run], list[float]]] = {
     "deba_flags": deba_flags,
     "norm_test": norm_test,
     "inner_product_test": inner_product_test,
+    "adadagrad": partial(inner_product_test, theta=0.1, nu=0.1, half_life=0),
     "cabs": cabs,
     "simigrad": simigrad,
     "adadamp": adadamp,
@@ -319,7 +321,7 @@ WISHES: dict[str, Callable[[Run], list[float]]] = {
 }
 LIMITS = {  # smallest size, epochs between changes, largest factor of one change, multiple
     "gns": (2, 1, 2, 1), "gns_sheet": (4, 1, 2, 4), "deba": (16, 5, math.inf, 1), "deba_flags": (16, 5, math.inf, 1),
-    "norm_test": (2, 0, 2, 1), "inner_product_test": (2, 0, 2, 1), "cabs": (16, 0, math.inf, 1),
+    "norm_test": (2, 0, 2, 1), "inner_product_test": (2, 0, 2, 1), "adadagrad": (2, 0, 2, 1), "cabs": (16, 0, math.inf, 1),
     "simigrad": (2, 0, math.inf, 1), "goodput": (2, 1, 2, 1),
 }  # fmt: skip
 SCHEDULES = {"adabatch": lambda e, t: 0.75 ** math.floor(5 * t + 1e-9), "smith": smith, "cabs": lambda e, t: 1.0}

@@ -8,6 +8,7 @@ from torch import nn
 
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import refusal
+from adaptive_bench.estimators.inner_products import why_not
 from adaptive_bench.estimators.microbatch import MicroBatch
 from adaptive_bench.estimators.per_sample import PerSample
 from adaptive_bench.estimators.request import BackwardRequest, Finish
@@ -22,7 +23,7 @@ class Auto(GradientEstimator):
     """`PerSample` where layer rules cover every trainable parameter and give what is needed, `MicroBatch` otherwise.
 
     The choice is made once, by `check`, for all needs of a run; without a call of it, by the first `backward` that measures a
-    moment. `choice` says which estimator was chosen, and why.
+    moment. `chosen` is the estimator then, and `choice` says why.
     """
 
     provides: ClassVar[frozenset[Stat]] = PerSample.provides | MicroBatch.provides
@@ -32,7 +33,7 @@ class Auto(GradientEstimator):
     seed: int = 0
     choice: str = field(default="none: no moment was asked for", init=False)
     _per_sample: PerSample = field(init=False, repr=False)
-    _chosen: GradientEstimator | None = field(default=None, init=False, repr=False)
+    chosen: GradientEstimator | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._per_sample = PerSample(fraction=self.fraction, seed=self.seed, least=LEAST)
@@ -40,21 +41,21 @@ class Auto(GradientEstimator):
         self.generator = self._per_sample.generator
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
-        return (self._chosen or self._per_sample).hooked(needs)
+        return (self.chosen or self._per_sample).hooked(needs)
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
-        self._chosen = self._choose(model, needs)
-        self._chosen._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
+        self.chosen = self._choose(model, needs)
+        self.chosen._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
     def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
-        if self._chosen is None or work.needs - self._chosen.provides:
-            self._chosen = self._choose(work.model, work.needs)
-        return self._chosen._measure(work)
+        if self.chosen is None or work.needs - self.chosen.provides:
+            self.chosen = self._choose(work.model, work.needs)
+        return self.chosen._measure(work)
 
     def _choose(self, model: nn.Module, needs: AbstractSet[Stat]) -> GradientEstimator:
         if only_micro := needs - self._per_sample.provides:
             self.choice = f"microbatch: only micro-batches give {', '.join(sorted(only_micro))}"
-        elif reason := refusal(model):
+        elif reason := refusal(model) or (why_not(model) if Stat.INNER_PRODUCT_VARIANCE in needs else None):
             self.choice = f"microbatch: {reason}"
         else:
             self.choice = "per_sample: layer rules cover 100% of the trainable parameters"

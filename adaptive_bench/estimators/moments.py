@@ -6,7 +6,7 @@ from adaptive_bench.stats import Stat
 
 MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.MEAN_SAMPLE_SQ_NORM})
 RATIO = frozenset({Stat.MICROBATCH_RATIO, Stat.MICROBATCHES})
-SPREAD = RATIO | {Stat.HALVES_COSINE, Stat.INNER_PRODUCT_VARIANCE}  # what only micro-batches show
+SPREAD = RATIO | {Stat.HALVES_COSINE, Stat.INNER_PRODUCT_VARIANCE}  # what gradients of pieces show beside moments
 IN_PIECES = MOMENTS | SPREAD  # what takes more than the batch gradient
 
 

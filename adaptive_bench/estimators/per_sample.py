@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.coverage import covered_modules
+from adaptive_bench.estimators.inner_products import inner_product_variance, why_not
 from adaptive_bench.estimators.layers import mean_sample_sq_norm
 from adaptive_bench.estimators.moments import MOMENTS, moments
 from adaptive_bench.estimators.request import BackwardRequest, Finish
@@ -33,11 +34,13 @@ class PerSample(GradientEstimator):
     exactly to the batch gradient.
 
     `fraction` measures ceil(fraction B) rows only, `least` or more, drawn without replacement: s is then an unbiased estimate,
-    and |g|^2 stays exact.
+    and |g|^2 stays exact. INNER_PRODUCT_VARIANCE is over all rows, by one forward pass more, and is not to be had under BatchNorm
+    or dropout.
     The first dimension of every layer's input has to be the batch's.
     """
 
-    hooks: ClassVar[frozenset[Stat]] = GradientEstimator.hooks | MOMENTS
+    provides: ClassVar[frozenset[Stat]] = GradientEstimator.provides | {Stat.INNER_PRODUCT_VARIANCE}
+    hooks: ClassVar[frozenset[Stat]] = GradientEstimator.hooks | MOMENTS | {Stat.INNER_PRODUCT_VARIANCE}
 
     fraction: Shrinkage = 1 / 8  # of the rows
     seed: Whole = 0
@@ -49,6 +52,8 @@ class PerSample(GradientEstimator):
 
     def _check_model(self, model: nn.Module, needs: AbstractSet[Stat], *, multiple_of: int, ranks: int) -> None:
         covered_modules(model)
+        if Stat.INNER_PRODUCT_VARIANCE in needs and (reason := why_not(model)):
+            raise ValueError(f"inner products cannot be measured on this model by sample: {reason}; choose estimator=microbatch")
 
     def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
         samples = len(work.batch)
@@ -65,7 +70,9 @@ class PerSample(GradientEstimator):
                 measured = samples if rows is None else len(rows)
                 (sum_of_sq_shares,) = work.ranks.all_reduce(recorder.sum_of_sq_shares())
                 mean_sq_norm = (samples / work.loss_scale) ** 2 * sum_of_sq_shares / measured
-            return partial(moments, samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
+                inner = inner_product_variance(work) if Stat.INNER_PRODUCT_VARIANCE in work.needs else math.nan
+            seen = partial(moments, samples=samples, count=samples, weighted_sq_norms=samples * mean_sq_norm)
+            return lambda sq_norm: {**seen(sq_norm), Stat.INNER_PRODUCT_VARIANCE: inner}
 
         return loss, finish
 

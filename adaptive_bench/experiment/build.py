@@ -154,8 +154,6 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     if task.has_blocks:
         check_room(batch, block, start)
     check_decay(batch.scheduler, start)
-    estimator = make(cfg, "estimator")
-    call("scheduler", check_pieces, batch.scheduler, estimator)
     if not planned.choices["arm"]:
         check_own_rule(batch.scheduler, update.rule)
     check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=update.rule)
@@ -170,7 +168,7 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         batch_size=batch,
         block_size=block,
         fixed_tokens=cfg.tokens_per_step == "fixed",
-        estimator=estimator,
+        estimator=make(cfg, "estimator"),
         precision=Precision(cfg.precision, device),
         physical_batch=PhysicalBatch(maximum=cfg.max_physical_batch),
         ranks=among,
@@ -183,6 +181,7 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         device=device,
         loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric) if among.is_first else (),
     )
+    call("scheduler", check_pieces, batch.scheduler, trainer.estimator)
     if among.rank:  # ranks share the initialisation, but need different dropout masks
         torch.manual_seed(epoch_generator(cfg.seed, among.rank, purpose=5).initial_seed())
     if planned.machine.device == planned.identity.settings["device"]:  # a sweep builds its runs on the CPU first

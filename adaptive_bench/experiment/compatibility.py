@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.estimators.auto import Auto
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.learning_rate import rules
 from adaptive_bench.learning_rate.rules import LrRule, Unchanged
@@ -32,7 +33,9 @@ def check_decay(scheduler: SizeScheduler, start: Position) -> None:
 
 def check_pieces(scheduler: SizeScheduler, estimator: GradientEstimator) -> None:
     """Raises ValueError if a test of single steps reads a variance over samples off a few micro-batches."""
-    pieces = getattr(estimator, "chunks", 1)
+    if isinstance(estimator, Auto):
+        estimator = estimator.chosen or estimator
+    pieces = getattr(estimator, "chunks", LEAST_PIECES)
     if isinstance(scheduler, InnerProductTest) and scheduler.half_life == 0 and pieces < LEAST_PIECES:
         raise ValueError(
             f"half_life=0: the variance of a single step comes from {pieces} micro-batches, and the batch would grow on their "

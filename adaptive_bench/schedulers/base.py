@@ -3,12 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from adaptive_bench.sizes import Limits, Position
 from adaptive_bench.stateful import Stateful
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import Count, Factor, NotNegative, Positive, Whole
+
+Noise: TypeAlias = Literal["grows", "shrinks"]  # what noise does to the size; the documents disagree
 
 
 @dataclass(kw_only=True)
@@ -76,6 +78,17 @@ class FeedbackScheduler(SizeScheduler):
 
     def propose(self, position: Position) -> float:
         return self.size
+
+
+def mirrored(size: float, initial: float) -> float:
+    """The mirror image of a size about the first one, on a logarithmic scale: what a rule wishes whose sign is turned."""
+    return initial * initial / size if size > 0 else math.inf
+
+
+def refuse_monotone(noise: Noise, *, monotone: bool) -> None:
+    """Raises ValueError for a rule that shrinks on noise and may not shrink."""
+    if noise == "shrinks" and monotone:
+        raise ValueError("noise='shrinks': with monotone=true the size never shrinks; take monotone=false")
 
 
 def due(every: int, position: Position, samples: int) -> bool:

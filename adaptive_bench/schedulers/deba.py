@@ -4,9 +4,8 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from adaptive_bench.schedulers.base import FeedbackScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler, Noise
 from adaptive_bench.schedulers.calibration import Calibration, checked_weights
 from adaptive_bench.schedulers.epoch_signals import NEEDS, SIGNALS, EpochSignals, GradSource
 from adaptive_bench.sizes import Position
@@ -65,8 +64,8 @@ class Deba(EpochController):
     `batch_size.minimum` and `batch_size.maximum`.
 
     The shares, the thresholds and the calibration are our reading: the account names a weighted score, a window, a
-    cooldown and weights that belong to the architecture, and no formula. `variance_sign=high_variance_grows` turns the
-    variance's share into 1 - share: the sources do not settle its sign. The variance is the spread of the components of
+    cooldown and weights that belong to the architecture, and no formula. `noise=grows` turns the variance's share into
+    1 - share: the article lets a high variance shrink the batch, the lab sheet's sixth strategy grow it. The variance is the spread of the components of
     one gradient, not gradient noise. Reference levels hold for the batch size they were measured at.
     `measure_every` has no effect.
 
@@ -76,7 +75,7 @@ class Deba(EpochController):
     up: Share = 0.55
     down: Share = 0.45
     weights: Mapping[str, NotNegative | None] | None = None  # of each signal; None: the calibration's, else equal
-    variance_sign: Literal["low_variance_grows", "high_variance_grows"] = "low_variance_grows"
+    noise: Noise = "shrinks"
     score: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +99,7 @@ class Deba(EpochController):
         value = self.stability.latest.get(name, math.nan)
         level = self._levels.get(name, self.stability.level(name))
         share = value / (value + level) if value + level else 0.5  # both 0: at its level
-        return 1 - share if name == "variance" and self.variance_sign == "high_variance_grows" else share
+        return 1 - share if name == "variance" and self.noise == "grows" else share
 
     def signals(self) -> dict[str, float]:
         score = math.nan if self.score is None else self.score

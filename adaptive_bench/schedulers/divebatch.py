@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from adaptive_bench.schedulers.averages import NOISE, NoiseScale
-from adaptive_bench.schedulers.base import FeedbackScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler, Noise, mirrored, refuse_monotone
 from adaptive_bench.sizes import Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import Count, NotNegative, Positive
@@ -26,7 +26,8 @@ class DiveBatch(FeedbackScheduler):
     notebooks print standard deviations over seeds and train on all 50,000 images of CIFAR; our sweeps keep 5,000 of them for
     validation.
 
-    A diversity that is not finite asks for the maximum. `monotone=False` drops the max, so the batch may shrink. The authors'
+    A diversity that is not finite asks for the maximum. `monotone=False` drops the max, so the batch may shrink. With it,
+    `noise=shrinks` turns the sign: the mirror image about the first size, initial^2 / (delta * n * diversity). The authors'
     settings resize every 20 of 200 epochs; `interval=None` takes that tenth of the budget, in whole epochs, whatever the budget
     is. Rescaling the learning rate with the batch is `lr_rule=linear`.
 
@@ -41,6 +42,7 @@ class DiveBatch(FeedbackScheduler):
     delta: Positive = 0.1
     interval: Count | None = None  # epochs between resizes; None: a tenth of the budget
     monotone: bool = True
+    noise: Noise = "grows"
     variant: Literal["accumulated", "moments"] = "accumulated"
     half_life: NotNegative | None = None  # samples; None: an epoch
     max_relative_error: Positive | None = None
@@ -49,16 +51,17 @@ class DiveBatch(FeedbackScheduler):
     samples: int = field(default=0, init=False)  # of this epoch so far
     sum_of_sq_norms: float = field(default=0.0, init=False)  # sum_i |g_i|^2 over this epoch so far
     sq_norm_of_sum: float = field(default=0.0, init=False)  # |sum_i g_i|^2 over this epoch so far
-    noise: NoiseScale = field(init=False)
+    estimate: NoiseScale = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_monotone(self.noise, monotone=self.monotone)
         if self.variant == "accumulated" and self.measure_every:
             raise ValueError(
                 f"measure_every={self.measure_every}: variant=accumulated adds up every step of an epoch; set it to 0 or take "
                 "variant=moments"
             )
-        self.noise = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
+        self.estimate = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
 
     @property
     def needs(self) -> frozenset[Stat]:
@@ -78,29 +81,31 @@ class DiveBatch(FeedbackScheduler):
         self.rows += seen.shape.batch
         self.samples += seen.shape.samples
         if self.variant == "moments":
-            self.noise.add(seen)
+            self.estimate.add(seen)
         elif seen.stats:
             self.sum_of_sq_norms += seen.shape.batch * seen.stats[Stat.MEAN_SAMPLE_SQ_NORM]
             self.sq_norm_of_sum = seen.stats[Stat.EPOCH_GRAD_SQ_NORM]
         if seen.crossed(resize_interval(seen.position, self.interval) * epoch_samples) and self._known():
             bound = self._bound()
             self.diversity = bound * self.samples / (self.rows * epoch_samples)  # the bound over the rows of an epoch
-            self.size = resized(self.size, self.delta * bound, monotone=self.monotone)
+            wished = self.delta * bound
+            wished = wished if self.noise == "grows" else mirrored(wished, self.initial)
+            self.size = resized(self.size, wished, monotone=self.monotone)
         if seen.crossed(epoch_samples):
             self.rows, self.samples, self.sum_of_sq_norms, self.sq_norm_of_sum = 0, 0, 0.0, 0.0
 
     def _known(self) -> bool:
-        return self.noise.trusted if self.variant == "moments" else self.sum_of_sq_norms > 0
+        return self.estimate.trusted if self.variant == "moments" else self.sum_of_sq_norms > 0
 
     def _bound(self) -> float:
         """n * diversity. The sums run over `rows` rows, which the steps at the borders of an epoch make more or fewer than n."""
         if self.variant == "moments":
-            return 1 + self.noise.value
+            return 1 + self.estimate.value
         usable = 0 < self.sq_norm_of_sum < math.inf and self.sum_of_sq_norms < math.inf
         return self.rows * self.sum_of_sq_norms / self.sq_norm_of_sum if usable else math.inf
 
     def signals(self) -> dict[str, float]:
-        return {"diversity": self.diversity} | (self.noise.signals() if self.variant == "moments" else {})
+        return {"diversity": self.diversity} | (self.estimate.signals() if self.variant == "moments" else {})
 
 
 def resize_interval(position: Position, interval: int | None) -> int:

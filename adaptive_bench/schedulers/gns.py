@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from adaptive_bench.schedulers.averages import NOISE, Average, NoiseScale
-from adaptive_bench.schedulers.base import FeedbackScheduler
+from adaptive_bench.schedulers.base import FeedbackScheduler, Noise, mirrored, refuse_monotone
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.validation import Count, Factor, NotNegative, Positive
 
@@ -24,6 +24,12 @@ class GradientNoiseScale(FeedbackScheduler):
     B R / (k - 1 - R) is what follows from its average, which starts anew at every change of the size. It needs an estimator
     that gives the ratio: `estimator=sheet`, or microbatch.
 
+    `estimator=raw` is the sheet to the letter, B = kappa R: it cannot ask for more than kappa (k - 1) in expectation, and R is
+    another number at another batch.
+
+    `noise=grows` is the sheet's "increase batch size when gradient noise is high". `noise=shrinks`, which strategy 4 of the sheet
+    and DEBA's article hold right, is the mirror image about the first size: B = initial^2 / (kappa B_simple).
+
     `monotone` never shrinks. Growth by at most 2 once an epoch is our default; McCandlish et al. describe no online controller.
 
     Source: McCandlish, Kaplan, Amodei 2018, arXiv 1812.06162; lab sheet, strategy 6.
@@ -35,26 +41,31 @@ class GradientNoiseScale(FeedbackScheduler):
     cooldown: NotNegative = 1
     growth_cap: Factor | None = 2
     kappa: Positive = 1
-    estimator: Literal["pair", "sheet"] = "pair"
+    noise: Noise = "grows"
+    estimator: Literal["pair", "sheet", "raw"] = "pair"
     half_life: NotNegative | None = None  # samples; None: an epoch
     max_relative_error: Positive | None = None
     monotone: bool = False
     at_size: int = field(default=0, init=False)  # that the averaged ratio belongs to
     microbatches: float = field(default=math.nan, init=False)
-    noise: NoiseScale = field(init=False)
+    estimate: NoiseScale = field(init=False)
     ratio: Average = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_relative_error is not None and self.estimator == "sheet":
+        if self.max_relative_error is not None and self.estimator != "pair":
             raise ValueError(f"max_relative_error={self.max_relative_error}: the sheet's ratio has none; take estimator=pair")
-        if self.estimator == "sheet":
+        refuse_monotone(self.noise, monotone=self.monotone)
+        if self.estimator != "pair":
+            outcome = "it is converted to B_simple = B R / (k - 1 - R)"
+            if self.estimator == "raw":
+                outcome = f"as a batch size it stays below kappa (k - 1), here {self.kappa:g} (k - 1)"
             warnings.warn(
-                "scheduler.estimator=sheet: the ratio of k micro-batches cannot exceed k - 1, whatever the noise; it is "
-                "converted to B_simple = B R / (k - 1 - R)",
+                f"scheduler.estimator={self.estimator}: the ratio of k micro-batches cannot exceed k - 1, whatever the noise; "
+                + outcome,
                 stacklevel=3,
             )
-        self.noise = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
+        self.estimate = NoiseScale(half_life=self.half_life, max_relative_error=self.max_relative_error)
         self.ratio = Average(half_life=self.half_life)
 
     @property
@@ -68,12 +79,14 @@ class GradientNoiseScale(FeedbackScheduler):
         if not seen.stats:
             return
         if self.estimator == "pair":
-            self.noise.add(seen)
-            known = self.noise.trusted
+            self.estimate.add(seen)
+            known = self.estimate.trusted
         else:
             self._add_ratio(seen)
             known = not math.isnan(self.ratio.value)
-        if known and (proposed := self.kappa * self.noise_scale) > 0:
+        measured = self.ratio.value if self.estimator == "raw" else self.noise_scale
+        if known and (proposed := self.kappa * measured) > 0:
+            proposed = proposed if self.noise == "grows" else mirrored(proposed, self.initial)
             self.size = max(proposed, float(seen.granted)) if self.monotone else proposed
 
     def _add_ratio(self, seen: Observation) -> None:
@@ -91,12 +104,12 @@ class GradientNoiseScale(FeedbackScheduler):
     def noise_scale(self) -> float:
         """B_simple as known so far, in samples."""
         if self.estimator == "pair":
-            return self.noise.value
+            return self.estimate.value
         return noise_scale_of_sheet(self.ratio.value, batch=self.at_size, microbatches=self.microbatches)
 
     def signals(self) -> dict[str, float]:
         if self.estimator == "pair":
-            return self.noise.signals()
+            return self.estimate.signals()
         return {"noise_scale": self.noise_scale, "sheet_ratio": self.ratio.value, "sheet_ratio_limit": self.microbatches - 1}
 
 

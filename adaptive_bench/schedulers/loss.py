@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Lt
 
-from adaptive_bench.schedulers.base import FeedbackScheduler, power
+from adaptive_bench.schedulers.base import FeedbackScheduler, Noise, power
 from adaptive_bench.schedulers.interval_mean import IntervalMean
 from adaptive_bench.stats import Observation
 from adaptive_bench.validation import Count, Growth, NotNegative, Positive, Several, Shrinkage
@@ -16,6 +16,15 @@ from adaptive_bench.validation import Count, Growth, NotNegative, Positive, Seve
 class LossBased(FeedbackScheduler):
     """B <- B * f(delta) after each interval: a falling training loss grows the size, a rising or fluctuating one shrinks it.
 
+    The sheet names alternatives without choosing one. Each is a setting, and they combine freely:
+
+        what the sheet leaves open            setting
+        variation across epochs or batches    every=null (epochs), every=1 (steps), or any number of samples
+        linear or non-linear (exponential)    change=linear, change=exponential
+        before-after difference, moving       signal=difference, signal=moving_average with alpha,
+          average, variance over K epochs       signal=variance with window=K
+        what a fluctuating loss does          noise=shrinks (strategy 4), noise=grows (strategy 6); of signal=variance
+
     L_t is the mean training loss, weighted by samples, of interval t: `every` samples (None: an epoch), ended by the step that
     crosses the border. `signal` is one of the sheet's three variations, here relative to the loss, so that no setting depends
     on its scale (our reading):
@@ -24,7 +33,7 @@ class LossBased(FeedbackScheduler):
     - moving_average: delta = (m_t - m_{t-1}) / |m_{t-1}|, m_t = alpha L_t + (1 - alpha) m_{t-1}, m_1 = L_1
     - variance:       delta = sqrt((1/K) sum_k (L_k - mean)^2) / |mean| - fluctuation over the last K = `window` intervals. The
       sheet prints the sum alone, which grows with K: it is divided by K here. The sheet gives no threshold between steady and
-      fluctuating; `fluctuation` is ours. A loss in steep descent spreads as well, and so shrinks the size.
+      fluctuating; `fluctuation` is ours. A loss in steep descent spreads as well, and so shrinks the size. noise=grows turns the sign of delta.
 
     |delta| <= dead_zone holds the size. Otherwise f = 1 - rate * delta (`change=linear`) or exp(-rate * delta)
     (`change=exponential`), within [shrink, grow]. The sheet leaves all these numbers open: with rate = 5 a loss that falls by 5 %
@@ -36,6 +45,7 @@ class LossBased(FeedbackScheduler):
     """
 
     signal: Literal["difference", "moving_average", "variance"] = "difference"
+    noise: Noise = "shrinks"  # what fluctuation does, of variance
     change: Literal["linear", "exponential"] = "linear"
     every: Count | None = None  # samples; None: an epoch
     alpha: Annotated[float, Gt(0), Lt(1)] = 0.3  # weight of the newest interval, of moving_average
@@ -48,6 +58,11 @@ class LossBased(FeedbackScheduler):
     delta: float | None = field(default=None, init=False)  # of the last interval
     compared: list[float] = field(default_factory=list, init=False)  # the last L_t, or m_t
     losses: IntervalMean = field(default_factory=IntervalMean, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.noise == "grows" and self.signal != "variance":
+            raise ValueError(f"noise='grows': signal={self.signal} is no measure of noise; take signal=variance")
 
     def observe(self, seen: Observation) -> None:
         self.losses.add(seen.loss, seen)
@@ -70,7 +85,8 @@ class LossBased(FeedbackScheduler):
         if self.signal == "variance":
             mean = sum(self.compared) / count
             spread = math.sqrt(sum((value - mean) ** 2 for value in self.compared) / count)
-            self.delta = _over(spread, mean) - self.fluctuation
+            excess = _over(spread, mean) - self.fluctuation
+            self.delta = excess if self.noise == "shrinks" else -excess
         else:
             before, now = self.compared
             self.delta = _over(now - before, before)

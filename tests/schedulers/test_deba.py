@@ -71,7 +71,7 @@ def test_the_signals_are_named_alike_from_the_first_step_on():
 
 
 def test_high_variance_grows_turns_the_share_of_the_variance():
-    seen = list(epochs(Deba(initial=100, variance_sign="high_variance_grows"), SEQUENCE[:3]))
+    seen = list(epochs(Deba(initial=100, noise="grows"), SEQUENCE[:3]))
     assert seen[2][0]["score"] == pytest.approx(1 - (4 / 5 + 1 / 3 + 1 / 3) / 3)
     assert seen[2][1] == 100
 
@@ -255,7 +255,7 @@ def test_impossible_settings_are_refused(kind, settings, says):
         (Deba, {"up": 0.4, "down": 0.5}, "up=0.4 and down=0.5: thresholds out of order"),
         (Deba, {"up": 1.2}, "up=1.2"),
         (Deba, {"up": math.nan}, "up=nan"),
-        (Deba, {"variance_sign": "up"}, "variance_sign='up'"),
+        (Deba, {"noise": "up"}, "noise='up'"),
         (Deba, {"weights": {"variance": 0.5, "norm_variation": 0.5, "loss_variation": 0.5}}, "numbers from 0 up that sum to 1"),
         (Deba, {"weights": {"variance": 1.5, "norm_variation": -0.5, "loss_variation": 0}}, "a finite number from 0 up"),
         (Deba, {"weights": {"variance": 0.5, "norm_variation": 0.5}}, "numbers from 0 up that sum to 1"),

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from adaptive_bench.schedulers import GradientNoiseScale, Position, SizeRange, Stat
+from adaptive_bench.schedulers import DiveBatch, GradientNoiseScale, Position, SizeRange, Stat
 from adaptive_bench.schedulers.gns import noise_scale_of_sheet
 from adaptive_bench.training.size_controller import SizeController
 from tests.schedulers.observations import BUDGET, EPOCH, seen, wish
@@ -107,3 +107,21 @@ def test_the_sheet_comes_with_a_warning():
 def test_impossible_settings_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         GradientNoiseScale(**settings)
+
+
+def test_the_sheets_ratio_as_it_is_cannot_ask_for_more_than_its_limit():
+    with pytest.warns(UserWarning, match=r"estimator=raw: the ratio .* it stays below kappa \(k - 1\), here 50 \(k - 1\)"):
+        scheduler = GradientNoiseScale(initial=100, estimator="raw", kappa=50)
+    scheduler.observe(seen(100, sheet(2.5), size=100))
+    assert wish(scheduler) == pytest.approx(125)  # 50 * 2.5, below 50 * 3
+
+
+def test_the_sign_of_noise_can_be_turned():
+    scheduler = GradientNoiseScale(initial=100, half_life=0, noise="shrinks")
+    scheduler.observe(seen(100, pair(1.0, 400.0)))
+    assert wish(scheduler) == 25  # 400 is four times the first size
+    scheduler.observe(seen(200, pair(-1.0, 400.0)))
+    assert wish(scheduler) == 0  # the controller grants the minimum
+    for rule in (GradientNoiseScale, DiveBatch):
+        with pytest.raises(ValueError, match="noise='shrinks': with monotone=true the size never shrinks; take monotone=false"):
+            rule(noise="shrinks", monotone=True)

@@ -97,6 +97,12 @@ def test_divebatch(delta, monotone, size):
     assert SizeRange(maximum=2048).grant(scheduler.propose(Position(n, 10 * n, n)), 128) == min(size, 2048)
 
 
+def test_divebatch_with_its_sign_turned_is_the_mirror_image():
+    scheduler = DiveBatch(initial=128, delta=0.5, monotone=False, noise="shrinks")
+    epoch_of(scheduler, epoch=0, n=1000, steps=5, sq_norm=4.0, sum_sq_norm=8_000.0)
+    assert scheduler.propose(Position(1000, 10_000, 1000)) == pytest.approx(128**2 / 250)
+
+
 def test_divebatch_measures_and_resizes_only_around_its_interval():
     n, scheduler = 1000, DiveBatch(initial=10, delta=1, interval=3)
     for epoch, diversity, size in [(0, 1, 10), (1, 1, 10), (2, 0.05, 50), (3, 9, 50), (4, 9, 50), (5, 0.08, 80)]:

@@ -147,3 +147,58 @@ def test_signals_are_unknown_at_first():
 def test_impossible_settings_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         LossBased(**settings)
+
+
+LOSSES = [2.0, 1.9, 1.95, 1.7, 1.72, 1.71, 1.9, 1.6]  # of steps of 250 samples, four an epoch of 1,000
+
+
+def sheet_wishes(losses: Sequence[float], *, response: str, variation: str, sign: int) -> list[float]:
+    """Strategy 4 of the lab sheet as it reads, from the losses of its intervals; granted is always 100."""
+    wishes, smooth = [100.0], [losses[0]]
+    for loss in losses[1:]:
+        smooth.append(0.3 * loss + 0.7 * smooth[-1])
+    for now in range(len(losses)):
+        if variation == "difference":
+            delta = (losses[now] - losses[now - 1]) / losses[now - 1] if now else None
+        elif variation == "moving_average":
+            delta = (smooth[now] - smooth[now - 1]) / smooth[now - 1] if now else None
+        else:
+            window = losses[now - 2 : now + 1]
+            mean = sum(window) / 3
+            spread = math.sqrt(sum((value - mean) ** 2 for value in window) / 3)
+            delta = sign * (spread / mean - 0.05) if now >= 2 else None
+        if delta is not None:
+            change = 1 - 5 * delta if response == "linear" else math.exp(-5 * delta)
+            wishes.append(100 * (min(max(change, 0.8), 1.25) if abs(delta) > 0.01 else 1))
+    return wishes[1:]
+
+
+@pytest.mark.parametrize("unit", ["step", "epoch"])
+@pytest.mark.parametrize("response", ["linear", "exponential"])
+@pytest.mark.parametrize(
+    ("variation", "noise"),
+    [("difference", "shrinks"), ("moving_average", "shrinks"), ("variance", "shrinks"), ("variance", "grows")],
+)
+def test_every_reading_of_the_lab_sheet(unit: str, response: str, variation: str, noise: str) -> None:
+    intervals = LOSSES if unit == "step" else [sum(LOSSES[:4]) / 4, sum(LOSSES[4:]) / 4, 1.6, 1.9]
+    losses = LOSSES if unit == "step" else [*LOSSES, *[1.6] * 4, *[1.9] * 4]
+    scheduler = LossBased(
+        initial=100,
+        every=1 if unit == "step" else None,
+        change=response,
+        signal=variation,
+        noise=noise,
+        window=3,
+        fluctuation=0.05,
+    )
+    wishes = [see(scheduler, loss, until=250 * (step + 1), samples=250) for step, loss in enumerate(losses)]
+    decided = wishes if unit == "step" else wishes[3::4]
+    expected = sheet_wishes(intervals, response=response, variation=variation, sign=1 if noise == "shrinks" else -1)
+    assert len(set(expected)) > 1  # the size does change
+    assert decided[-len(expected) :] == pytest.approx(expected)
+    assert set(decided[: -len(expected)]) <= {100.0}
+
+
+def test_only_the_variance_measures_noise() -> None:
+    with pytest.raises(ValueError, match="noise='grows': signal=difference is no measure of noise; take signal=variance"):
+        LossBased(noise="grows")
