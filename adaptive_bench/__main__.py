@@ -1,4 +1,4 @@
-"""The command line: adaptive-bench train | tables | report | status | calibrate | fetch | list."""
+"""The command line: adaptive-bench train | plan | tables | report | status | calibrate | fetch | list."""
 
 import argparse
 import os
@@ -8,8 +8,10 @@ from pathlib import Path
 
 from adaptive_bench import __version__
 
+SHELL = "-sc"  # Hydra's flag for shell completion
 COMMANDS = {
     "train": "one run, or with -m or a sweep file many; takes Hydra's overrides and flags",
+    "plan": "the runs that train would make with the same overrides, and which of them are done; trains nothing",
     "tables": "means, intervals and speed-ups of a results folder",
     "report": "the same as one self-contained HTML page, with figures",
     "status": "every run of a results folder: done, running, interrupted, diverged, failed",
@@ -24,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["train"]:
         return train(arguments[1:])
+    if arguments[:1] == [SHELL]:
+        return complete(arguments, os.environ.get("COMP_LINE", ""))
     chosen = parse(arguments or ["--help"])
     try:
         chosen.run(chosen)
@@ -35,6 +39,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def complete(arguments: list[str], line: str) -> int:
+    """Answer the shell's completer, which `adaptive-bench train -sc install=bash` prints: commands, then what Hydra knows."""
+    words = line.split()
+    if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+        print(*COMMANDS)
+        return 0
+    if words[1] not in ("train", "plan", "calibrate"):
+        return 0  # the shell offers files
+    os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
+    return train(arguments)
+
+
 def train(overrides: list[str]) -> int:
     """Hand over to Hydra, which runs `run.train` once or, in a sweep, many times."""
     # torch and Hydra take seconds to import: only the command that needs them pays for it
@@ -43,12 +59,12 @@ def train(overrides: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from adaptive_bench.experiment import run
-    from adaptive_bench.experiment.catalogue import nearest
     from adaptive_bench.experiment.sweep import Sweep
 
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and we print them as one line
-    sys.argv = ["adaptive-bench train", *overrides]
+    # a completer is installed for the program's name
+    sys.argv = ["adaptive-bench" if SHELL in overrides else "adaptive-bench train", *overrides]
     failed = False
     try:
         job = run.train if wants_traceback else run.train_or_say
@@ -56,15 +72,22 @@ def train(overrides: list[str]) -> int:
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        misspelt = re.search(r"Could not override '([^']+)'", str(error))
-        meant = nearest(misspelt[1], conf()) if misspelt else ""
-        print(run.message(error) + (f" Did you mean {meant}?" if meant else ""), file=sys.stderr)
+        print(f"adaptive-bench: error: {explain(error)}", file=sys.stderr)
         failed = True
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
         unfinished = Sweep.close()
     return 1 if failed or unfinished else 0
+
+
+def explain(error: Exception) -> str:
+    """An error as one line, with the setting that a misspelt one is nearest to."""
+    from adaptive_bench.experiment.catalogue import nearest
+
+    misspelt = re.search(r"Could not override '([^']+)'", str(error))
+    meant = nearest(misspelt[1], conf()) if misspelt else ""
+    return " ".join(str(error).split()) + (f" Did you mean {meant}?" if meant else "")
 
 
 def conf() -> Path:
@@ -103,18 +126,40 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/calibrations/MODEL-DATASET-BATCH.yaml"
     )
     command.set_defaults(run=calibrate)
+    command = commands.add_parser("plan", help=COMMANDS["plan"], description=COMMANDS["plan"])
+    command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="sweep=..., arm=A,B, seed=range(5)... as for train")
+    add_config_dir(command)
+    command.set_defaults(run=plan)
     command = commands.add_parser("fetch", help=COMMANDS["fetch"], description=COMMANDS["fetch"])
     command.add_argument("name", metavar="NAME", help="cifar10, cifar100, tiny_imagenet, ptb or wikitext2")
     command.add_argument("--root", type=Path, default=Path("data"), help="the folder of all data sets (default: data)")
     command.set_defaults(run=fetch)
-    commands.add_parser("list", help=COMMANDS["list"], description=COMMANDS["list"]).set_defaults(run=list_options)
+    command = commands.add_parser("list", help=COMMANDS["list"], description=COMMANDS["list"])
+    add_config_dir(command)
+    command.set_defaults(run=list_options)
     chosen, rest = parser.parse_known_args(arguments)
     if "overrides" in chosen:  # argparse takes no overrides after an option
         chosen.overrides += [word for word in rest if not word.startswith("-")]
-        rest = [word for word in rest if word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-") and word != "-m"]  # as it stands in a command of train
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return chosen
+
+
+def add_config_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own options, as for train")
+
+
+def plan(chosen: argparse.Namespace) -> None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from adaptive_bench.experiment.plans import show
+
+    try:
+        show(chosen.overrides, conf=conf(), more=chosen.config_dir)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
 
 
 def tables(chosen: argparse.Namespace) -> None:
@@ -165,7 +210,7 @@ def fetch(chosen: argparse.Namespace) -> None:
 def list_options(chosen: argparse.Namespace) -> None:
     from adaptive_bench.experiment.catalogue import show
 
-    show(conf())
+    show(conf(), more=chosen.config_dir)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The layout of a results folder and the columns of its tables, for what writes them (experiment) and reads them (analysis)."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ SPLITTING = ("physical_batch", "split_steps")  # most rows that went through the
 SPENT = ("seconds_train", "seconds_measure")
 OTHER_SECONDS = ("seconds_evaluate", "seconds_store", "seconds_warmup")
 TIMING = ("device", "threads", "jobs", "allocator")  # seconds can be compared where these are equal
+UNKNOWN_JOBS = 0  # in place of the number of runs that ran beside each other
 SOURCE = ("commit", "dirty")
 MADE_WITH = (*SOURCE, *TIMING, "ranks", "precision", "python", "torch", "adaptive_bench")
 READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
@@ -63,3 +66,24 @@ def check_form(results: Path) -> None:
                     f"{results}: run {config.parent.name} was made by another version of adaptive-bench, and this one would not "
                     f"recognise it (identity form {IDENTITY_FORM} is expected); make the runs anew in another results folder"
                 )
+
+
+def distinct(names: Mapping[str, str], *, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Names by digest, where those that were equal have the settings that differ appended: "fixed (scheduler.initial=32)"."""
+    alike: dict[str, list[str]] = {}
+    for digest, name in names.items():
+        alike.setdefault(name, []).append(digest)
+    longer = {}
+    for name, digests in alike.items():
+        keys = sorted({key for digest in digests for key in settings[digest]} if len(digests) > 1 else ())
+        telling = [key for key in keys if len({_canonical(settings[digest], key=key) for digest in digests}) > 1]
+        for digest in digests:
+            parts = [f"{key}={settings[digest][key]}" for key in telling if key in settings[digest]]
+            longer[digest] = f"{name} ({', '.join(parts)})" if parts else name
+    count = Counter(longer.values())
+    # no setting tells them apart (or only 1 from "1"): the digest does
+    return {digest: longer[digest] if count[longer[digest]] == 1 else f"{longer[digest]} #{digest[:8]}" for digest in names}
+
+
+def _canonical(settings: Mapping[str, Any], *, key: str) -> str:
+    return json.dumps([settings[key]] if key in settings else [], sort_keys=True)

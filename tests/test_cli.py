@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from adaptive_bench.experiment.sweep import Sweep
 from tests.conftest import SMALL
 
 
@@ -114,6 +117,100 @@ def test_every_failed_run_of_a_sweep_is_named_at_the_end(cli, tmp_path, monkeypa
     code, _, err = cli("train", "-m", *SMALL, f"results={tmp_path}", "batch_size.maximum=40,60", "seed=0,1")
     assert code == 0
     assert "4 runs: 4 done" in err
+
+
+def test_plan_lists_the_runs_of_a_sweep_and_what_is_done_and_trains_nothing(cli, tmp_path):
+    sweep = [*SMALL, f"results={tmp_path}", "optimizer.lr=0.1,0.2", "seed=range(3)"]
+    code, out, _ = cli("plan", "-m", *sweep)
+    assert (code, out.splitlines()[-1]) == (0, "6 runs in 2 cells: 6 to do")
+    assert not list(tmp_path.iterdir())
+    assert cli("train", *SMALL, f"results={tmp_path}", "optimizer.lr=0.2", "seed=1")[0] == 0
+    code, out, _ = cli("plan", *sweep)
+    assert out.splitlines()[-1] == "6 runs in 2 cells: 1 done, 5 to do"
+    (done,) = [line for line in out.splitlines() if "│ done" in line]
+    assert "seed=1 (optimizer.lr=0.2)" in done
+    code, _, err = cli("train", "-m", *sweep)
+    assert code == 0
+    assert "6 runs, 1 of them finished before" in err  # the digests are the same
+    assert "seed=2 (optimizer.lr=0.1), test accuracy" in err
+    code, out, _ = cli("status", str(tmp_path))
+    assert sum("seed=2 (optimizer.lr=0.1)" in line for line in out.splitlines()) == 1
+    assert out.splitlines()[-1] == "6 runs: 6 done"
+
+
+def test_a_search_prints_what_it_found(tmp_path, capsys):
+    found = tmp_path / "optimization_results.yaml"
+    found.write_text("name: optuna\nbest_params:\n  optimizer.lr: 0.1\nbest_value: 91.5\n")  # as Optuna's sweeper writes it
+    Sweep().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert f"the search ended ({found}):\nname: optuna" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("scheduler=nope", "Could not find 'scheduler/nope'"),
+        ("optimzer.lr=1", "Did you mean optimizer.lr?"),
+        ("seed=-1,2", "seed=-1"),
+    ],
+)
+def test_a_plan_of_nonsense_is_one_line(cli, override, says):
+    code, _, err = cli("plan", override)
+    assert code == 1
+    assert err.startswith("adaptive-bench: error: ")
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+def test_options_of_a_folder_of_ones_own(cli, tmp_path, monkeypatch):
+    for group, name, text in (
+        ("scheduler", "own", "_target_: mine_alone.Own\ninitial: 8\n"),
+        ("sweep", "mine", "# A sweep of mine.\n"),
+    ):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
+    folder = str(tmp_path / "conf")
+    for command in (
+        ["list", "--config-dir", folder],
+        ["train", "--config-dir", folder, "scheduler=own", f"results={tmp_path}/r"],
+    ):
+        code, _, err = cli(*command)
+        assert code == 1
+        assert "mine_alone.Own cannot be imported (No module named 'mine_alone'); is its folder on PYTHONPATH?" in err
+        assert len(err.splitlines()) == 1
+    (tmp_path / "mine_alone.py").write_text(
+        'from adaptive_bench.schedulers.fixed import Fixed\n\nclass Own(Fixed):\n    """As before.\n\n    Source: ours.\n    """\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, out, _ = cli("list", "--config-dir", folder)
+    assert code == 0
+    assert [line for line in out.splitlines() if "│ own " in line and "As before." in line]
+    assert [line for line in out.splitlines() if "│ mine " in line and "A sweep of mine." in line]
+    code, out, _ = cli("plan", "--config-dir", folder, "scheduler=own")
+    assert "own seed=0" in out
+    assert "there is no such folder" in cli("list", "--config-dir", str(tmp_path / "nowhere"))[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("bash"), reason="a test of bash's completion")
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("adaptive-bench ca", {"calibrate"}),
+        ("adaptive-bench train sched", {"scheduler.", "scheduler="}),
+        ("adaptive-bench train model=mobilenet_v3_s", {"model=mobilenet_v3_small", "model=mobilenet_v3_small_cpu"}),
+        ("adaptive-bench plan scheduler=gns scheduler.kap", {"scheduler.kappa="}),
+    ],
+)
+def test_bash_completes_commands_groups_options_and_keys(line: str, offers: set[str]):
+    words = len(line.split())
+    script = (
+        'eval "$(adaptive-bench train -sc install=bash)"; complete -p adaptive-bench >&2; '
+        f'COMP_LINE="{line}" COMP_POINT={len(line)} COMP_CWORD={words - 1}; hydra_bash_completion; echo "${{COMPREPLY[@]}}"'
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    made = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PATH": path})
+    assert "-F hydra_bash_completion adaptive-bench" in made.stderr
+    assert set(made.stdout.split()) == offers
 
 
 def test_a_swept_sweep_file_is_refused(cli, tmp_path):

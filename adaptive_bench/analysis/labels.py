@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -34,20 +33,3 @@ def label(record: Settings) -> str:
         return str(record["arm"])
     block, rule = record["block_scheduler"], record["lr_rule"]
     return f"{record['scheduler']}" + (f" / {block}" if block != "fixed" else "") + (f" + {rule}" if rule != "none" else "")
-
-
-def distinct(names: Mapping[str, str], *, settings: Mapping[str, Settings]) -> dict[str, str]:
-    """Names by digest, where those that were equal have the settings that differ appended: "fixed (scheduler.initial=32)"."""
-    longer = {}
-    for digest, name in names.items():
-        rivals = [settings[other] for other in names if names[other] == name]
-        own = settings[digest]
-        parts = [f"{key}={own[key]}" for key in sorted(own) if len({_canonical(rival, key=key) for rival in rivals}) > 1]
-        longer[digest] = f"{name} ({', '.join(parts)})" if parts else name
-    count = Counter(longer.values())
-    # no setting tells them apart (or only 1 from "1"): the digest does
-    return {digest: name if count[name] == 1 else f"{name} #{digest[:8]}" for digest, name in longer.items()}
-
-
-def _canonical(settings: Settings, *, key: str) -> str:
-    return json.dumps([settings[key]] if key in settings else [], sort_keys=True)

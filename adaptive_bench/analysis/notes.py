@@ -145,8 +145,10 @@ def _timing(table: Table) -> str:
         return f"Seconds are train + measure. Timed under: {conditions}."
     named = "; ".join(f"{name} ({_list(several)})" for name, several in mixed.items())
     if table.timed:
-        return f"Seconds are train + measure, timed under mixed conditions and so not comparable: {named}."
-    return f"Seconds are left out, because the runs were timed under mixed {named}. --allow-mixed-timing prints them anyway."
+        return f"Seconds are train + measure, timed under mixed or unknown conditions and so not comparable: {named}."
+    return (
+        f"Seconds are left out, because they were timed under mixed or unknown {named}. --allow-mixed-timing prints them anyway."
+    )
 
 
 def _detectable(table: Table) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from adaptive_bench.schema import EVALUATIONS, READ, TRACE, check_form
+from adaptive_bench.schema import EVALUATIONS, READ, TRACE, check_form, distinct
 
 from . import labels
 
@@ -133,13 +133,13 @@ def _natural(column: pd.Series) -> pd.Series:
 def _titles(records: pd.DataFrame) -> dict[str, str]:
     rows = _rows(records.drop_duplicates("workload"), key="workload")
     names = {digest: f"{row['dataset']} / {row['model']}" for digest, row in rows.items()}
-    return labels.distinct(names, settings={digest: labels.task_settings(row["settings"]) for digest, row in rows.items()})
+    return distinct(names, settings={digest: labels.task_settings(row["settings"]) for digest, row in rows.items()})
 
 
 def _labels(records: pd.DataFrame) -> dict[str, str]:
     rows = _rows(records.drop_duplicates("cell"), key="cell")
     names = {digest: labels.label(row) for digest, row in rows.items()}
-    return labels.distinct(names, settings={digest: _without_seed(row["settings"]) for digest, row in rows.items()})
+    return distinct(names, settings={digest: _without_seed(row["settings"]) for digest, row in rows.items()})
 
 
 def _without_seed(settings: dict[str, object]) -> dict[str, object]:

@@ -59,9 +59,12 @@ class _Along(nn.Module):
         # the fused kernels of attention have no forward derivative
         with torch.no_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about what it imports for the first dual number
-            moving = {name: forward_ad.make_dual(weights[name].detach(), part) for name, part in self.direction.items()}
+            moving = {
+                name: forward_ad.make_dual(weights[name].detach(), part)  # type: ignore[no-untyped-call]
+                for name, part in self.direction.items()
+            }
             made = functional_call(self.model, moving, args)
             output, *rest = made if isinstance(made, tuple) else (made,)
-            value, tangent = forward_ad.unpack_dual(output)
+            value, tangent = forward_ad.unpack_dual(output)  # type: ignore[no-untyped-call]
             self.output, self.tangent = value.detach().requires_grad_(), tangent.detach()
         return (self.output, *rest) if isinstance(made, tuple) else self.output

@@ -20,7 +20,7 @@ from adaptive_bench.execution import compilation
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
-from adaptive_bench.experiment import machine
+from adaptive_bench.experiment import catalogue, machine
 from adaptive_bench.experiment.compatibility import (
     check_conventions,
     check_decay,
@@ -84,7 +84,7 @@ class RunSpec:
     folder: RunFolder
     progress: bool
     alone: bool  # not part of a sweep
-    config: str  # the resolved settings as yaml
+    settings: Mapping[str, Any]  # all of them, resolved
     recorded: Recorded  # what the settings of the schedulers name
 
     @property
@@ -92,6 +92,11 @@ class RunSpec:
         size = self.choices["block_scheduler"]
         label = self.choices["arm"] or self.choices["scheduler"] + (f" / {size}" if size != "fixed" else "")
         return f"{self.choices['dataset']} {self.choices['model']} {label} seed={self.seed}"
+
+    @property
+    def config(self) -> str:
+        """What the run's config.yaml holds: its title is the second line."""
+        return f"{FORM_LINE}# {self.title}\n{OmegaConf.to_yaml(OmegaConf.create(dict(self.settings)))}"
 
 
 def check_run(cfg: DictConfig) -> None:
@@ -108,9 +113,10 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     choices = {name: chosen.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES}
     if choices["arm"] and any(override.startswith("lr_rule=") for override in hydra.overrides.task):
         choices["arm"] += f" (lr_rule={choices['lr_rule']})"  # not the method as published
-    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    settings.pop("hydra", None)
-    settings.pop("workload")  # arms have already interpolated its values
+    named = [str(key) for key in cfg if key not in ("hydra", "workload")]  # arms have already interpolated the workload's values
+    settings = {
+        key: OmegaConf.to_container(cfg[key], resolve=True) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in named
+    }
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
     if here.ranks > 1:
@@ -127,14 +133,16 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
         progress=cfg.progress,
         alone=alone,
         recorded=found,
-        config=FORM_LINE + OmegaConf.to_yaml(OmegaConf.create(settings)),
+        settings=settings,
     )
 
 
-def _jobs(launcher: DictConfig) -> int:
-    """The number of runs of a sweep that run at the same time on this machine."""
-    wanted: int = launcher.n_jobs if "n_jobs" in launcher else 1
-    return wanted if wanted > 0 else machine.available_cores()
+def _jobs(launcher: DictConfig) -> int | None:
+    """The number of runs of a sweep that run at the same time on this machine; None if the launcher does not say."""
+    if launcher._target_.endswith(".BasicLauncher"):
+        return 1
+    wanted: int | None = launcher.get("n_jobs")
+    return wanted if wanted is None or wanted > 0 else machine.available_cores()
 
 
 def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> Trainer:
@@ -234,6 +242,8 @@ def make(cfg: DictConfig, slot: str, *objects: Any, **values: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, (ValueError, TypeError)):
             raise named(slot, error.__cause__) from error
+        if isinstance(error.__cause__, ImportError):
+            raise named(slot, catalogue.not_found(settings._target_, error.__cause__)) from error
         raise
 
 

@@ -1,6 +1,7 @@
 """The options of every slot of the configuration."""
 
 import inspect
+import logging
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,16 +15,22 @@ from rich.table import Table
 
 from adaptive_bench.schedulers import SizeScheduler
 
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it logs the errors that we print
 
-def show(conf: Path) -> None:
+
+def show(conf: Path, *, more: Path | None = None) -> None:
     """Print every option of every slot with one line of description; for schedulers also the statistics they need, whether they
-    can drive the block size, and their source.
+    can drive the block size, and their source. `more` is a folder of further options. Raises ValueError if it is none.
     """
+    if more is not None and not more.is_dir():
+        raise ValueError(f"--config-dir {more}: there is no such folder")
     console = Console(width=None if Console().is_terminal else 200)
-    for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
-        columns = {"scheduler": ("needs", "blocks", "source"), "arm": ("source", "left open by it")}.get(folder.name, ())
-        table = Table("option", "what", *columns, "settings", title=folder.name, title_justify="left", expand=True)
-        for file in sorted(folder.glob("[!_]*.yaml")):  # a file that begins with _ is what others share
+    roots = [conf, *([more] if more else [])]
+    for group in sorted({path.name for root in roots for path in root.iterdir() if path.is_dir()}):
+        columns = {"scheduler": ("needs", "blocks", "source"), "arm": ("source", "left open by it")}.get(group, ())
+        table = Table("option", "what", *columns, "settings", title=group, title_justify="left", expand=True)
+        # a file that begins with _ is what others share
+        for file in sorted((file for root in roots for file in (root / group).glob("[!_]*.yaml")), key=lambda file: file.stem):
             table.add_row(file.stem, *map(escape, describe(file)))
         console.print(table)
 
@@ -36,7 +43,10 @@ def describe(file: Path) -> list[str]:
         first = file.read_text().splitlines()[0]
         origin = [_after(f"{name}: ", comments) for name in ("Source", "Open")] if file.parent.name == "arm" else []
         return [(comments or [first.partition("# ")[2]])[0], *origin, ""]
-    target = get_object(settings["_target_"])
+    try:
+        target = get_object(settings["_target_"])
+    except ImportError as error:
+        raise ValueError(f"{file}: {not_found(settings['_target_'], error)}") from error
     lines = (inspect.getdoc(target) or "").splitlines()
     plain = cast(dict[str, Any], OmegaConf.to_container(settings))  # interpolations stay as they are written
     shown = " ".join(f"{key}={value}" for key, value in plain.items() if not key.startswith("_"))
@@ -44,6 +54,11 @@ def describe(file: Path) -> list[str]:
     if isinstance(target, type) and issubclass(target, SizeScheduler):
         more = [needs(target), "no" if target.not_for_blocks else "yes", source(target)]
     return [lines[0] if lines else "", *more, shown]
+
+
+def not_found(target: str, error: ImportError) -> ImportError:
+    """Hydra's error about a `_target_` as one line with its cause."""
+    return ImportError(f"{target} cannot be imported ({error.__cause__ or error}); is its folder on PYTHONPATH?")
 
 
 def _after(start: str, lines: Sequence[str]) -> str:

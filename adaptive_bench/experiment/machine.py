@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from adaptive_bench.execution import ranks
+from adaptive_bench.schema import UNKNOWN_JOBS
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEEP = 1 << 30  # bytes
@@ -23,7 +24,7 @@ class Machine:
 
     device: str
     threads: int
-    jobs: int
+    jobs: int  # UNKNOWN_JOBS if the launcher does not say
     ranks: int
     allocator: str
     commit: str
@@ -36,13 +37,14 @@ class Machine:
     def timing(self) -> str:
         """The conditions of timing; seconds are comparable only under equal ones."""
         ranks = f", ranks {self.ranks}" if self.ranks > 1 else ""
-        return f"device {self.device}, threads {self.threads}, jobs {self.jobs}, allocator {self.allocator}{ranks}"
+        return f"device {self.device}, threads {self.threads}, jobs {self.jobs or 'unknown'}, allocator {self.allocator}{ranks}"
 
 
-def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
+def prepare(*, device: str, threads: int | None, jobs: int | None) -> Machine:
     """Set allocator and number of threads of this process; returns what was set.
 
-    `threads=None` divides the cores among the `jobs` that run at the same time, and further among the ranks of a job.
+    `threads=None` divides the cores among the `jobs` that run at the same time, and further among the ranks of a job. Where a
+    launcher starts runs on machines of its own choice (`jobs=None`), each takes all cores that it may use.
     Raises ValueError for a missing device and for fewer threads than 1.
     """
     if device == "auto":
@@ -52,7 +54,7 @@ def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch finds no CUDA device here; take device=cpu or device=auto")
     if threads is None:
-        threads = max(1, available_cores() // (jobs * ranks.here()))
+        threads = max(1, available_cores() // ((jobs or 1) * ranks.here()))
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads={threads!r}: a whole number from 1 up is expected, or null for cores / jobs")
     torch.set_num_threads(threads)
@@ -60,7 +62,7 @@ def prepare(*, device: str, threads: int | None, jobs: int) -> Machine:
     return Machine(
         device=device,
         threads=threads,
-        jobs=jobs,
+        jobs=UNKNOWN_JOBS if jobs is None else jobs,
         ranks=ranks.count(),
         allocator=tune_allocator(),
         commit=commit,

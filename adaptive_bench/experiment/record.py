@@ -16,6 +16,7 @@ from adaptive_bench.files import replacing
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import TRACE, stable_names
 
+NOT_STARTED = "not started"
 # settings that cannot change the outcome
 OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root", "dataset.download")
 
@@ -145,7 +146,7 @@ class RunFolder:
                 "samples": record["samples"],
                 "budget": record["samples"],
             }
-        state = self.noted() or {"status": "not started", "reason": ""}
+        state = self.noted() or {"status": NOT_STARTED, "reason": ""}
         if state["status"] == "running" and not self._held():
             state |= {"status": "interrupted", "reason": "its process is gone"}
         return state

@@ -2,15 +2,20 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from adaptive_bench.experiment.record import RunFolder
-from adaptive_bench.schema import check_form
+from adaptive_bench.experiment.record import Identity, RunFolder
+from adaptive_bench.schema import check_form, distinct
+
+
+def console() -> Console:
+    """For tables: as wide as the terminal, and wide where there is none."""
+    return Console(width=None if Console().is_terminal else 200)
 
 
 def show(results: Path) -> None:
@@ -21,20 +26,33 @@ def show(results: Path) -> None:
         raise ValueError(f"{results} holds no runs; `adaptive-bench train results={results}` makes one")
     table = Table("run", "status", "samples", "what", "reason")
     counts: Counter[str] = Counter()
+    named = titles(folders)
     for path in folders:
         state = RunFolder(results, path.name).state()
         counts[state["status"]] += 1
         done = f"{state['samples']:,} / {state['budget']:,}" if "samples" in state else ""
-        table.add_row(path.name, state["status"], done, *map(escape, (describe(path / "config.yaml"), state["reason"])))
-    console = Console(width=None if Console().is_terminal else 200)
-    console.print(table)
-    console.print(f"{len(folders)} runs: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+        table.add_row(path.name, state["status"], done, *map(escape, (named[path.name], state["reason"])))
+    out = console()
+    out.print(table)
+    out.print(f"{len(folders)} runs: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
 
 
-def describe(config: Path) -> str:
-    """The targets of a run's main slots and its seed: what tells runs apart at a glance."""
+def titles(folders: list[Path]) -> dict[str, str]:
+    """The titles of runs, from their folders, in which the settings that tell equal ones apart are named."""
+    found = {path.name: _title(path / "config.yaml") for path in folders}
+    twice = {title for title, count in Counter(found.values()).items() if count > 1}
+    # settings are read only where they are needed: a file takes hundredths of a second
+    settings = {path.name: _settings(path / "config.yaml") if found[path.name] in twice else {} for path in folders}
+    return distinct(found, settings=settings)
+
+
+def _title(config: Path) -> str:
+    """The second line of a config.yaml, a comment; empty without one."""
+    lines = config.read_text().splitlines() if config.exists() else []
+    return lines[1].removeprefix("# ") if lines[1:2] and lines[1].startswith("# ") else ""
+
+
+def _settings(config: Path) -> dict[str, Any]:
     if not config.exists():
-        return ""
-    cfg = cast(DictConfig, OmegaConf.load(config))
-    names = (cfg[slot]["_target_"].rsplit(".", 1)[-1] for slot in ("dataset", "model", "scheduler", "block_scheduler"))
-    return " ".join([*names, f"seed={cfg.seed}"])
+        return {}
+    return dict(Identity.of(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(config)))).settings)

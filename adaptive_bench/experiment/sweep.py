@@ -1,6 +1,5 @@
 """A sweep: check all runs before the first one starts, show one bar, and list every failure at the end."""
 
-import itertools
 import tempfile
 import threading
 from collections import Counter
@@ -8,18 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import Progress, TaskID
 
 from adaptive_bench.execution import ranks
-from adaptive_bench.experiment.build import RunSpec, build, plan
+from adaptive_bench.experiment.build import RunSpec, build
+from adaptive_bench.experiment.plans import runs, titles
 from adaptive_bench.experiment.run import message
 from adaptive_bench.loggers.progress import bars
 from adaptive_bench.schema import check_form
@@ -44,6 +40,11 @@ class Sweep(Callback):
         if not Sweep.watch.waiting:
             raise SystemExit(0)  # do not start workers that would have nothing to do
 
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        found = Path(config.hydra.sweep.dir) / "optimization_results.yaml"  # what Optuna's sweeper leaves
+        if found.exists():
+            print(f"the search ended ({found}):\n{found.read_text().strip()}")
+
     @classmethod
     def close(cls) -> int:
         """End the watch, if there was a sweep; returns the number of runs without a result."""
@@ -53,18 +54,9 @@ class Sweep(Callback):
 
 def check(config: DictConfig) -> list[RunSpec]:
     """The specifications of all runs of a sweep. One run of each unfinished cell is built as a test. Raises ValueError."""
-    loader = GlobalHydra.instance().config_loader()
-    parser = OverridesParser.create(config_loader=loader)
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
-    refuse_swept_sweeps(overrides)
-    jobs = itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None))
-    configs = [loader.load_sweep_config(config, list(job)) for job in jobs]
-    for cfg in configs:
-        OmegaConf.set_struct(cfg, True)
-    plans = [plan(cfg, cfg.hydra) for cfg in configs]
-    tried = set()
-    for cfg, planned in zip(configs, plans, strict=True):
+    plans, tried = list[RunSpec](), set[str]()
+    for cfg, planned in runs(config):
+        plans.append(planned)
         if planned.identity.cell not in tried and not planned.folder.finished:
             # on the CPU: this process does not train, so it must not occupy the memory of a device
             build(cfg, replace(planned, machine=replace(planned.machine, device="cpu")))
@@ -72,15 +64,6 @@ def check(config: DictConfig) -> list[RunSpec]:
     check_writable(plans[0].results)
     check_form(plans[0].results)
     return plans
-
-
-def refuse_swept_sweeps(overrides: list[Override]) -> None:
-    """Hydra silently ignores the launcher and the grid of sweep files that are swept themselves."""
-    for override in overrides:
-        if override.key_or_group == "sweep" and override.is_sweep_override():
-            raise ValueError(
-                "sweep=A,B: Hydra ignores the grid and the launcher of sweep files that are swept; run one sweep after the other"
-            )
 
 
 def check_writable(results: Path) -> None:
@@ -97,6 +80,7 @@ class Watch:
 
     def __init__(self, plans: list[RunSpec], *, show: bool) -> None:
         self.plans = {planned.identity.run: planned for planned in plans}
+        self.titles = titles(plans)
         self.waiting = [planned for planned in self.plans.values() if not planned.folder.finished]
         self.total = len(self.waiting)
         self.bars: Progress = bars(show=show)
@@ -129,7 +113,7 @@ class Watch:
     def _under_way(self, planned: RunSpec, state: dict[str, Any]) -> None:
         run = planned.identity.run
         if run not in self.tasks:
-            self.tasks[run] = self.bars.add_task(planned.title, total=state["budget"], unit="samples", note="")
+            self.tasks[run] = self.bars.add_task(self.titles[run], total=state["budget"], unit="samples", note="")
         self.bars.update(self.tasks[run], completed=state["samples"])
 
     def _finished(self, planned: RunSpec) -> None:
@@ -138,7 +122,7 @@ class Watch:
             self.bars.remove_task(task)
         record = planned.folder.record()
         outcome = f"test {record['metric']} {record['final']:.2f}" if record["status"] == "done" else record["reason"]
-        self._print(f"{record['status']}: {planned.title}, {outcome}")
+        self._print(f"{record['status']}: {self.titles[planned.identity.run]}, {outcome}")
 
     def close(self) -> int:
         """Stop watching; print how the runs ended and list those without a result.
@@ -157,7 +141,7 @@ class Watch:
         lost = 0
         for planned in self.waiting:
             state = planned.folder.state()
-            self._print(f"{state['status']}: {planned.title} ({planned.folder.path}): {state['reason']}")
+            self._print(f"{state['status']}: {self.titles[planned.identity.run]} ({planned.folder.path}): {state['reason']}")
             lost += state["status"] != "running"
         return lost
 
@@ -172,7 +156,7 @@ class Watch:
             if planned.choices["scheduler"] == planned.choices["block_scheduler"] == "fixed":
                 fixed.add(key)
             else:
-                others.append((key, planned.title))
+                others.append((key, self.titles[planned.identity.run]))
         return [title for key, title in others if key in fixed]
 
     def _print(self, line: str) -> None:

@@ -65,8 +65,8 @@ class Deba(EpochController):
 
     The shares, the thresholds and the calibration are our reading: the account names a weighted score, a window, a
     cooldown and weights that belong to the architecture, and no formula. `noise=grows` turns the variance's share into
-    1 - share: the article lets a high variance shrink the batch, the lab sheet's sixth strategy grow it. The variance is the spread of the components of
-    one gradient, not gradient noise. Reference levels hold for the batch size they were measured at.
+    1 - share: the article lets a high variance shrink the batch, the lab sheet's sixth strategy grow it. The variance is the
+    spread of the components of one gradient, not gradient noise. Reference levels hold for the batch size they were measured at.
     `measure_every` has no effect.
 
     Source: Belias, Ezzati-Jivan and Khomh 2025, arXiv 2511.03809, in the reading of the ByteTrending article on DEBA.

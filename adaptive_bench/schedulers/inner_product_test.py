@@ -16,9 +16,9 @@ class InnerProductTest(FeedbackScheduler):
 
     The first quotient is the inner-product test solved for the batch size, the second the orthogonality test that augments it;
     `nu=None` leaves that out. Variances are over samples and the second one is tr(Sigma) - Var(<g_i, g>) / |g|^2. All moments
-    are averaged with a half-life in samples (None: an epoch; 0: each measured step by itself, as in AdAdaGrad's code). The variance of the inner product
-    is of the whole gradient; AdAdaGrad's code adds up variances by parameter tensor, which is another number. Growth by at most
-    2 once an epoch is ours.
+    are averaged with a half-life in samples (None: an epoch; 0: each measured step by itself, as in AdAdaGrad's code). The
+    variance of the inner product is of the whole gradient; AdAdaGrad's code adds up variances by parameter tensor, which is
+    another number. Growth by at most 2 once an epoch is ours.
 
     Source: Bollapragada, Byrd, Nocedal 2018, arXiv 1710.11258; Lau, Liu, Kolar 2024, arXiv 2402.11215.
     """

@@ -33,7 +33,8 @@ class LossBased(FeedbackScheduler):
     - moving_average: delta = (m_t - m_{t-1}) / |m_{t-1}|, m_t = alpha L_t + (1 - alpha) m_{t-1}, m_1 = L_1
     - variance:       delta = sqrt((1/K) sum_k (L_k - mean)^2) / |mean| - fluctuation over the last K = `window` intervals. The
       sheet prints the sum alone, which grows with K: it is divided by K here. The sheet gives no threshold between steady and
-      fluctuating; `fluctuation` is ours. A loss in steep descent spreads as well, and so shrinks the size. noise=grows turns the sign of delta.
+      fluctuating; `fluctuation` is ours. A loss in steep descent spreads as well, and so shrinks the size. noise=grows turns the
+      sign of delta.
 
     |delta| <= dead_zone holds the size. Otherwise f = 1 - rate * delta (`change=linear`) or exp(-rate * delta)
     (`change=exponential`), within [shrink, grow]. The sheet leaves all these numbers open: with rate = 5 a loss that falls by 5 %

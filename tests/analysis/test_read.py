@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from adaptive_bench.analysis import read
-from adaptive_bench.analysis.labels import distinct
+from adaptive_bench.schema import distinct
 
 if TYPE_CHECKING:
     from tests.analysis.conftest import Results

@@ -192,17 +192,24 @@ def test_other_seeds_are_compared_by_welch(results: Results) -> None:
     assert "Welch's interval instead of pairs, because too few seeds are shared with the baseline: jump." in notes(only(results))
 
 
-@pytest.mark.parametrize("condition", [{"device": "cuda"}, {"threads": 1}, {"jobs": 2}, {"allocator": "glibc"}])
+@pytest.mark.parametrize("condition", [{"device": "cuda"}, {"threads": 1}, {"jobs": 2}, {"jobs": 0}, {"allocator": "glibc"}])
 def test_mixed_timing_leaves_the_seconds_out(results: Results, condition: dict[str, object]) -> None:
     results.add("fixed_small")
     results.add("jump", **condition)
     found = only(results)
     assert not [name for name in text_frame(found) if "seconds" in name]
-    assert f"mixed {next(iter(condition))} (" in notes(found)
+    assert f"mixed or unknown {next(iter(condition))} (" in notes(found)
     assert "--allow-mixed-timing" in notes(found)
     allowed = only(results, allow_mixed_timing=True)
     assert cell(allowed, "jump", "seconds to target") == "0.9500"
-    assert "mixed conditions" in notes(allowed)
+    assert "mixed or unknown conditions" in notes(allowed)
+
+
+def test_seconds_are_left_out_where_nobody_knows_what_ran_beside_a_run(results: Results) -> None:
+    for label in ("fixed_small", "jump"):
+        results.add(label, jobs=0)
+    assert not [name for name in text_frame(only(results)) if "seconds" in name]
+    assert "they were timed under mixed or unknown jobs (unknown)" in notes(only(results))
 
 
 def test_a_table_of_mixed_seconds_has_no_metric(results: Results) -> None:

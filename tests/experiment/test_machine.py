@@ -5,8 +5,12 @@ import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from adaptive_bench.experiment import machine
+from adaptive_bench.experiment.build import plan
+from adaptive_bench.schema import UNKNOWN_JOBS
+from tests.conftest import composed
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +27,21 @@ def test_cores_are_shared_among_jobs(monkeypatch):
     assert machine.prepare(device="cpu", threads=None, jobs=99).threads == 1
     assert machine.prepare(device="cpu", threads=3, jobs=99).threads == 3
     assert torch.get_num_threads() == 3
+
+
+def test_a_launcher_that_does_not_say_how_many_runs_share_the_machine(monkeypatch):
+    monkeypatch.setattr(machine, "available_cores", lambda: 8)
+    elsewhere = machine.prepare(device="cpu", threads=None, jobs=None)
+    assert (elsewhere.threads, elsewhere.jobs) == (8, UNKNOWN_JOBS)
+    assert "jobs unknown" in elsewhere.timing
+    cfg = composed("hydra.mode=MULTIRUN")
+    OmegaConf.set_readonly(cfg.hydra, False)
+    OmegaConf.set_struct(cfg.hydra, False)
+    assert plan(cfg, cfg.hydra).machine.jobs == 1  # one after the other
+    cfg.hydra.launcher = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", "nodes": 1}
+    assert plan(cfg, cfg.hydra).machine.jobs == UNKNOWN_JOBS
+    cfg.hydra.launcher = {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", "n_jobs": 4}
+    assert plan(cfg, cfg.hydra).machine.jobs == 4
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")

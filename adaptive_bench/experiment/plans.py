@@ -1,0 +1,88 @@
+"""All runs of a sweep before any of them starts, and the list of them."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.markup import escape
+from rich.table import Table
+
+from adaptive_bench.experiment.build import RunSpec, plan
+from adaptive_bench.experiment.record import NOT_STARTED
+from adaptive_bench.experiment.status import console
+from adaptive_bench.schema import check_form, distinct
+
+SEED = "seed="
+
+
+def runs(config: DictConfig) -> Iterator[tuple[DictConfig, RunSpec]]:
+    """Every run of a sweep, cell by cell, with its configuration, which is that of the next run when the next one is asked for.
+
+    Composing takes a tenth of a second, so it is done once a cell; the seed is then set. Raises ValueError.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *config.hydra.overrides.task])
+    _refuse_swept_sweeps(overrides)
+    cells: dict[tuple[str, ...], list[str]] = {}  # seeds by the other overrides
+    for job in itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None)):
+        seed = next((word for word in reversed(job) if word.startswith(SEED)), "")
+        cells.setdefault(tuple(word for word in job if not word.startswith(SEED)), []).append(seed)
+    for others, seeds in cells.items():
+        cfg = loader.load_sweep_config(config, [*others, *filter(None, seeds[:1])])
+        OmegaConf.set_struct(cfg, True)
+        for seed in seeds:
+            cfg.seed = OmegaConf.from_dotlist([seed]).seed if seed else cfg.seed
+            yield cfg, plan(cfg, cfg.hydra)
+
+
+def _refuse_swept_sweeps(overrides: Sequence[Override]) -> None:
+    """Hydra silently ignores the launcher and the grid of sweep files that are swept themselves."""
+    for override in overrides:
+        if override.key_or_group == "sweep" and override.is_sweep_override():
+            raise ValueError(
+                "sweep=A,B: Hydra ignores the grid and the launcher of sweep files that are swept; run one sweep after the other"
+            )
+
+
+def titles(planned: Sequence[RunSpec]) -> dict[str, str]:
+    """A title for each run by its digest, in which the settings that tell equal ones apart are named."""
+    return distinct(
+        {each.identity.run: each.title for each in planned},
+        settings={each.identity.run: each.identity.settings for each in planned},
+    )
+
+
+def show(overrides: Sequence[str], *, conf: Path, more: Path | None = None) -> None:
+    """Print a line a run of what `adaptive-bench train` with these overrides would train, with its state. Trains nothing.
+
+    `more` is a folder of further options.
+    """
+    if more is not None:
+        overrides = [f"hydra.searchpath=[file://{more.resolve()}]", *overrides]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
+        planned = [each for _, each in runs(config)]
+    check_form(planned[0].results)
+    folders = {each.identity.run: each.folder for each in planned}
+    table, states = Table("run", "state", "what"), Counter[str]()
+    for run, title in titles(planned).items():
+        state = folders[run].state()["status"]
+        state = "to do" if state == NOT_STARTED else state
+        states[state] += 1
+        table.add_row(run, state, escape(title))
+    out = console()
+    out.print(table)
+    cells = len({each.identity.cell for each in planned})
+    out.print(
+        f"{len(folders)} runs in {cells} cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    )
