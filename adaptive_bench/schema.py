@@ -8,7 +8,7 @@ from typing import Any
 
 # Counts the ways in which identities were formed. Raise it whenever the same settings get another digest than before: runs of
 # two forms in one folder would be trained twice and counted twice.
-IDENTITY_FORM = 2
+IDENTITY_FORM = 3
 FORM_LINE = f"# identity form {IDENTITY_FORM}\n"  # the first line of a run's config.yaml
 
 # The columns of a record. A table needs those of READ; the others may be missing from a record of an older version.

@@ -178,7 +178,7 @@ def test_options_of_a_folder_of_ones_own(cli, tmp_path, monkeypatch):
         assert "mine_alone.Own cannot be imported (No module named 'mine_alone'); is its folder on PYTHONPATH?" in err
         assert len(err.splitlines()) == 1
     (tmp_path / "mine_alone.py").write_text(
-        'from adaptive_bench.schedulers.fixed import Fixed\n\nclass Own(Fixed):\n    """As before.\n\n    Source: ours.\n    """\n'
+        'from adaptive_bench.schedulers import Fixed\n\nclass Own(Fixed):\n    """As before.\n\n    Source: ours.\n    """\n'
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     code, out, _ = cli("list", "--config-dir", folder)
