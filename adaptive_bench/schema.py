@@ -12,16 +12,25 @@ IDENTITY_FORM = 3
 FORM_LINE = f"# identity form {IDENTITY_FORM}\n"  # the first line of a run's config.yaml
 
 # The columns of a record. A table needs those of READ; the others may be missing from a record of an older version.
-CHOICES = ("dataset", "model", "scheduler", "block_scheduler", "lr_rule", "arm")  # the options that were chosen, by their names
+CHOICES = (
+    "dataset",
+    "model",
+    "scheduler",
+    "block_scheduler",
+    "lr_rule",
+    "batching",
+    "arm",
+)  # the options that were chosen, by their names
 OUTCOME = ("status", "reason", "metric", "maximise", "best", "final", "samples", "steps")
 SPLITTING = ("physical_batch", "split_steps")  # most rows that went through the model at once; steps in which that was not all
+PADDING = ("padded_samples", "batch_variation")  # all positions; standard deviation over mean of the samples of a whole step
 SPENT = ("seconds_train", "seconds_measure")
 OTHER_SECONDS = ("seconds_evaluate", "seconds_store", "seconds_warmup")
 TIMING = ("device", "threads", "jobs", "allocator")  # seconds can be compared where these are equal
 UNKNOWN_JOBS = 0  # in place of the number of runs that ran beside each other
 SOURCE = ("commit", "dirty")
 MADE_WITH = (*SOURCE, *TIMING, "ranks", "precision", "python", "torch", "adaptive_bench")
-READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
+READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *PADDING, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
 RECORD = (
     *("run", *READ, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
     "skipped_steps",  # updates left out because a gradient overflowed in half precision
@@ -33,6 +42,7 @@ POSITION = ("step", "samples", "epoch", *SPENT, "seconds_evaluate")  # of the ru
 SIZES = ("batch_size", "batch_size_wished", "physical_batch", "block_size", "batch_size_granted", "block_size_granted")
 TRACE = (
     *(*POSITION, "lr", "loss", *SIZES),
+    *("padded_samples", "cut"),  # of sentences: positions with their padding; whether less than a whole batch was left
     "state_reset",  # whether the columns of a text were laid out anew, so that the step started without a carried state
     "skipped",  # whether the weights stayed as they were because a gradient overflowed in half precision
 )

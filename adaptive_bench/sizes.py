@@ -8,10 +8,14 @@ from adaptive_bench.validation import Count, Factor, NotNegative, check_fields
 
 @dataclass(frozen=True, slots=True)
 class BatchShape:
-    """Rows of a batch and positions of a row. Images have block 1; in text a sample is a token."""
+    """Rows of a batch and positions of a row. Images have block 1; in text a sample is a token.
+
+    `real` is the number of positions that are samples, where some are padding; None: all.
+    """
 
     batch: int
     block: int = 1
+    real: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.block < 1:
@@ -19,6 +23,11 @@ class BatchShape:
 
     @property
     def samples(self) -> int:
+        return self.padded if self.real is None else self.real
+
+    @property
+    def padded(self) -> int:
+        """All positions, padding included."""
         return self.batch * self.block
 
     def within(self, samples: int) -> "BatchShape":

@@ -11,7 +11,7 @@ Settings: TypeAlias = Mapping[str, object]
 # fmt: off
 ARM_SETTINGS = frozenset({
     "arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "lr_schedule", "optimizer", "estimator",
-    "logger", "max_grad_norm", "momentum_half_life", "order", "tokens_per_step", "max_physical_batch",
+    "logger", "batching", "max_grad_norm", "momentum_half_life", "order", "tokens_per_step", "max_physical_batch",
 })
 # fmt: on
 
@@ -29,7 +29,6 @@ def workload(record: Settings, *, settings: Settings) -> str:
 
 def label(record: Settings) -> str:
     """The arm's name; without one, the choices that make it up."""
-    if record["arm"]:
-        return str(record["arm"])
     block, rule = record["block_scheduler"], record["lr_rule"]
-    return f"{record['scheduler']}" + (f" / {block}" if block != "fixed" else "") + (f" + {rule}" if rule != "none" else "")
+    made = f"{record['scheduler']}" + (f" / {block}" if block != "fixed" else "") + (f" + {rule}" if rule != "none" else "")
+    return str(record["arm"] or made) + (f", {record['batching']}" if record["batching"] else "")

@@ -4,6 +4,8 @@ from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.cifar10 import cifar10
 from adaptive_bench.datasets.cifar100 import cifar100
 from adaptive_bench.datasets.digits import digits
+from adaptive_bench.datasets.lengths import lengths
+from adaptive_bench.datasets.lines import ptb_lines, wikitext2_lines
 from adaptive_bench.datasets.markov_text import markov_text
 from adaptive_bench.datasets.ptb import ptb
 from adaptive_bench.datasets.synthetic_convex import synthetic_convex
@@ -17,10 +19,13 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "lengths",
     "markov_text",
     "ptb",
+    "ptb_lines",
     "synthetic_convex",
     "synthetic_nonconvex",
     "tiny_imagenet",
     "wikitext2",
+    "wikitext2_lines",
 ]

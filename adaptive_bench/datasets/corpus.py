@@ -36,15 +36,9 @@ def corpus(
     The splits are those of the corpus, so `seed` has no effect. Raises ValueError for files that are missing, empty or not
     text, and for sizes above what they hold.
     """
-    command = f"adaptive-bench fetch {name} --root {root}"
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
-    paths = locate(name, root=root, download=download).paths
-    words = {split: read_words(path, command=command) for split, path in zip(sizes, paths, strict=True)}
-    numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
-    texts = {
-        split: encode(part[: _size(split, sizes[split], available=len(part))], numbers, split=split).to(device)
-        for split, part in words.items()
-    }
+    whole, numbers = read_corpus(name, root=root, download=download)
+    texts = {split: text[: _size(split, sizes[split], available=len(text))].to(device) for split, text in whole.items()}
     return LanguageModelling(
         train=texts.pop("train"),
         held_out=texts,
@@ -53,6 +47,18 @@ def corpus(
         evaluation_batch=evaluation_batch,
         evaluation_block=evaluation_block,
     )
+
+
+def read_corpus(name: str, *, root: str, download: bool) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The token ids (n,) of each split on the CPU, <eos> after each line, and the ids of the words of the whole training file.
+
+    Raises ValueError for files that are missing, empty or not text.
+    """
+    command = f"adaptive-bench fetch {name} --root {root}"
+    paths = locate(name, root=root, download=download).paths
+    words = {split: read_words(path, command=command) for split, path in zip(("train", "validation", "test"), paths, strict=True)}
+    numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
+    return {split: encode(part, numbers, split=split) for split, part in words.items()}, numbers
 
 
 def read_words(path: Path, *, command: str) -> list[str]:

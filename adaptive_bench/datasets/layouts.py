@@ -52,7 +52,7 @@ def find(name: str, *, root: str | Path, download: bool = False) -> Layout | Non
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{name}.lock"):
-            fetch(name, root=root)
+            fetch(name.removesuffix("_lines"), root=root)  # the same files
     except OSError as error:
         raise ValueError(f"{root} cannot be written ({error}); name another folder with dataset.root=DIR") from error
     return _look(name, root)

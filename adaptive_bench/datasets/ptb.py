@@ -7,7 +7,7 @@ from adaptive_bench.datasets.layouts import LAYOUTS, text_layouts
 from adaptive_bench.datasets.text import LanguageModelling
 
 FILES = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
-LAYOUTS["ptb"] = text_layouts(FILES, "ptb", "", "simple-examples/data")
+LAYOUTS["ptb"] = LAYOUTS["ptb_lines"] = text_layouts(FILES, "ptb", "", "simple-examples/data")
 
 
 def ptb(**settings: Any) -> LanguageModelling:

@@ -7,7 +7,7 @@ from adaptive_bench.datasets.layouts import LAYOUTS, text_layouts
 from adaptive_bench.datasets.text import LanguageModelling
 
 FILES = ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens")
-LAYOUTS["wikitext2"] = text_layouts(FILES, "wikitext2", "", "wikitext-2")
+LAYOUTS["wikitext2"] = LAYOUTS["wikitext2_lines"] = text_layouts(FILES, "wikitext2", "", "wikitext-2")
 
 
 def wikitext2(**settings: Any) -> LanguageModelling:

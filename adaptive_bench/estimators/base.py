@@ -83,6 +83,7 @@ class GradientEstimator(ABC):
         clock = Clock(batch.targets.device) if clock is None else clock
         before = Snapshot(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
         while True:
+            entropy = Entropy(clock=clock)
             work = BackwardRequest(
                 loss_fn=loss_fn,
                 model=model,
@@ -92,8 +93,8 @@ class GradientEstimator(ABC):
                 chunks=chunks,
                 ranks=ranks,
                 clock=clock,
+                entropy=entropy,
             )
-            entropy = Entropy(clock=clock)
             try:
                 with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
                     share, finish = self._measure(work) if needs & IN_PIECES else (work.backward(), work.add_up)

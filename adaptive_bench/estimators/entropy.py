@@ -20,10 +20,11 @@ class Entropy:
     """Mean of H = -sum_c p_c log p_c over log C, 0 to 1, p being the softmax of the model's outputs (..., C).
 
     An output of width one is logistic regression: C = 2. A model may give its logits first in a tuple, as language models do that
-    also give their state. The mean is over all positions that went through the model, in however many pieces.
+    also give their state. The mean is over all positions that went through the model, in however many pieces, but for padding.
     """
 
     clock: Clock
+    real: Tensor | None = field(default=None, init=False)  # which positions of the next pass are real; None: all
     _total: Tensor | float = field(default=0.0, init=False)
     _positions: int = field(default=0, init=False)
 
@@ -45,6 +46,7 @@ class Entropy:
         with self.clock.running("measure"), torch.no_grad():
             logits = output[0] if isinstance(output, tuple) else output
             logits = logits.detach().reshape(-1, logits.shape[-1])
+            logits = logits if self.real is None else logits[self.real.flatten()]
             for part in torch.split(logits, tile_size(logits)):
                 self._total = self._total + _entropies(part).sum()
             self._positions += len(logits)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from adaptive_bench.estimators.entropy import Entropy
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
-from adaptive_bench.streams.base import Batch, LossFunction
+from adaptive_bench.streams.base import IGNORED, Batch, LossFunction
 
 Around = Callable[[int, int], AbstractContextManager[None]]  # entered for each chunk with its rows [start, stop)
 # What follows a rank's own backward pass, once all ranks have made theirs: puts the batch gradient g into the `.grad`s. What it
@@ -32,6 +33,7 @@ class BackwardRequest:
     chunks: PhysicalBatch
     ranks: Ranks
     clock: Clock  # its "measure" runs while something is done only to measure
+    entropy: Entropy | None = None  # is told which positions of a chunk are padding
     physical_batch: int = field(default=0, init=False)  # rows of the largest chunk so far
 
     def backward(self, rows: tuple[int, int] | None = None, *, around: Around = lambda start, stop: nullcontext()) -> float:
@@ -48,8 +50,11 @@ class BackwardRequest:
         for start, stop in self.chunks.spans(first, end):
             self.physical_batch = max(self.physical_batch, stop - start)
             share = (stop - start) / of
+            chunk = self.batch.rows(start, stop)
+            if self.entropy is not None:
+                self.entropy.real = None if chunk.tokens_per_row is None else chunk.targets != IGNORED
             with around(start, stop):
-                loss = self.loss_fn(self.model, self.batch.rows(start, stop))
+                loss = self.loss_fn(self.model, chunk)
                 total += share * loss.item()
                 if not math.isfinite(total):
                     self.model.zero_grad(set_to_none=True)

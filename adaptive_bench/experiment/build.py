@@ -16,12 +16,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.datasets.sentences import Sentences
 from adaptive_bench.execution import compilation
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment import catalogue, machine
 from adaptive_bench.experiment.compatibility import (
+    batch_by_length,
     check_conventions,
     check_decay,
     check_fixed_tokens,
@@ -29,6 +31,7 @@ from adaptive_bench.experiment.compatibility import (
     check_pieces,
     check_room,
     check_shareable,
+    check_statistics,
 )
 from adaptive_bench.experiment.fingerprint import by_content
 from adaptive_bench.experiment.machine import Machine
@@ -40,7 +43,7 @@ from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import CHOICES, FORM_LINE
 from adaptive_bench.sizes import Position, SizeRange
 from adaptive_bench.streams.order import epoch_generator
-from adaptive_bench.training.curriculum import Curriculum
+from adaptive_bench.training.curriculum import ByLength, Curriculum
 from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.training.trainer import Trainer
 from adaptive_bench.training.update import Update
@@ -91,6 +94,7 @@ class RunSpec:
     def title(self) -> str:
         size = self.choices["block_scheduler"]
         label = self.choices["arm"] or self.choices["scheduler"] + (f" / {size}" if size != "fixed" else "")
+        label += f", {self.choices['batching']}" if self.choices["batching"] else ""
         return f"{self.choices['dataset']} {self.choices['model']} {label} seed={self.seed}"
 
     @property
@@ -151,22 +155,27 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
     among = Ranks(device=device) if among is None else among
     torch.manual_seed(cfg.seed)  # for initialisation and dropout; everything else has its own generator
     task: Task = make(cfg, "dataset", seed=cfg.seed, device=device)
+    batching = make(cfg, "batching") if "batching" in cfg else None
     model: nn.Module = make(cfg, "model", inputs=task.inputs, outputs=task.outputs)
     # images are stored channels-last, and convolutions are faster that way
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     epoch = task.train.epoch_samples
     start = Position(0, max(1, round(cfg.epochs * epoch)), epoch)
-    batch = _slot(cfg, planned, "scheduler", "batch_size", start, largest=epoch)
+    batch = _slot(cfg, planned, "scheduler", "batch_size", start, largest=task.train.most_rows)
     block = _slot(cfg, planned, "block_scheduler", "block_size", start, largest=epoch if task.has_blocks else 1)
     update = _update(cfg, model, start)
     if task.has_blocks:
         check_room(batch, block, start)
+    if batching is not None:
+        fixed = isinstance(batch.scheduler, Fixed)
+        smallest = batch.peek(start) if fixed else batch.sizes.smallest
+        call("batching", batch_by_length, task, model, batching, smallest)
     check_decay(batch.scheduler, start)
     if not planned.choices["arm"]:
         check_own_rule(batch.scheduler, update.rule)
     check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=update.rule)
     if among.count > 1:
-        check_shareable(task, is_ordered=bool(cfg.order))
+        check_shareable(task, is_ordered="scoring_epochs" in cfg.order)
     if cfg.tokens_per_step == "fixed":
         check_fixed_tokens(batch, block, start)
     trainer = Trainer(
@@ -190,6 +199,8 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         loggers=_loggers(cfg, planned, budget=start.budget, metric=task.metric) if among.is_first else (),
     )
     call("scheduler", check_pieces, batch.scheduler, trainer.estimator)
+    if isinstance(task, Sentences):
+        call("batching", check_statistics, task.train.batching, trainer.needs)
     if among.rank:  # ranks share the initialisation, but need different dropout masks
         torch.manual_seed(epoch_generator(cfg.seed, among.rank, purpose=5).initial_seed())
     if planned.machine.device == planned.identity.settings["device"]:  # a sweep builds its runs on the CPU first
@@ -205,14 +216,14 @@ def _arrangement(cfg: DictConfig, planned: RunSpec, task: Task) -> Callable[[nn.
     """The function that orders the training samples before the first step; None for the ordinary shuffle."""
     if not cfg.order:
         return None
-    curriculum: Curriculum = make(cfg, "order")
-    call("order", curriculum.check, task)
+    arrangement: Curriculum | ByLength = make(cfg, "order")
+    call("order", arrangement.check, task)
     # the scores depend on these; runs that differ in other settings share them
     parts = {"dataset", "model", "order", "seed", "device"}
     settings = {key: value for key, value in planned.identity.settings.items() if key.partition(".")[0] in parts}
     settings.pop("order.span")
     cache = planned.results / "scores" / f"{Identity.of(settings).run}.pt"
-    return partial(call, "order", partial(curriculum.order_samples, seed=cfg.seed, cache=cache))
+    return partial(call, "order", partial(arrangement.order_samples, seed=cfg.seed, cache=cache))
 
 
 def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:

@@ -53,7 +53,9 @@ def describe(file: Path) -> list[str]:
     more: list[str] = []
     if isinstance(target, type) and issubclass(target, SizeScheduler):
         more = [needs(target), "no" if target.not_for_blocks else "yes", source(target)]
-    return [lines[0] if lines else "", *more, shown]
+    first = file.read_text().splitlines()[0]
+    said = [first.removeprefix("# ")] if first.startswith("# ") else lines  # a comment tells options of one class apart
+    return [said[0] if said else "", *more, shown]
 
 
 def not_found(target: str, error: ImportError) -> ImportError:

@@ -1,10 +1,17 @@
 """Checks that the assembled components of a run are compatible."""
 
+import warnings
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from inspect import signature
+
+from torch import nn
 
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.datasets.sentences import Sentences
 from adaptive_bench.estimators.auto import Auto
 from adaptive_bench.estimators.base import GradientEstimator
+from adaptive_bench.estimators.moments import IN_PIECES
 from adaptive_bench.learning_rate import rules
 from adaptive_bench.learning_rate.rules import LrRule, Unchanged
 from adaptive_bench.schedulers.base import SizeScheduler
@@ -14,6 +21,8 @@ from adaptive_bench.schedulers.inner_product_test import InnerProductTest
 from adaptive_bench.schedulers.smith import Seesaw, Smith
 from adaptive_bench.schedulers.trajectory import Control
 from adaptive_bench.sizes import Position
+from adaptive_bench.stats import Stat
+from adaptive_bench.streams.lengths import LengthBatching
 from adaptive_bench.training.size_controller import SizeController
 
 LEAST_PIECES = 32  # micro-batches from which the variance of a single step is known to a quarter
@@ -52,6 +61,42 @@ def check_own_rule(scheduler: SizeScheduler, rule: LrRule) -> None:
         raise ValueError(
             f"scheduler={name}: the method is a size and a learning rate, and this run has another one; "
             f"add lr_rule={name}, or take arm={name}, which sets both"
+        )
+
+
+def batch_by_length(task: Task, model: nn.Module, batching: LengthBatching, smallest: int) -> None:
+    """Let the task's training batches be made so, of `smallest` rows or more.
+
+    Raises ValueError if its rows have no lengths, or if they cannot be batched so.
+    """
+    if not isinstance(task, Sentences):
+        raise ValueError(
+            f"the rows of {type(task).__name__} all have the same length; leave batching out, or take dataset=ptb_lines, "
+            "wikitext2_lines or lengths"
+        )
+    if batching.group == "packed" and "segments" not in signature(model.forward).parameters:
+        raise ValueError(
+            f"group=packed: {type(model).__name__} would carry its state from one sentence of a row into the next; take "
+            "model=gpt_mini or another batching"
+        )
+    batching.check(task.train.lengths, smallest=smallest)
+    task.train.batching = batching
+
+
+def check_statistics(batching: LengthBatching, needs: AbstractSet[Stat]) -> None:
+    """Raises ValueError for statistics of packed rows; warns where those of rows of one length are no estimates."""
+    if not (asked := sorted(needs & IN_PIECES)):
+        return
+    if batching.group == "packed":
+        raise ValueError(
+            f"group=packed: a packed row holds several sentences, so {', '.join(asked)} would be of rows and not of sentences; "
+            "take batching=tokens or padded"
+        )
+    if batching.by_length:
+        warnings.warn(
+            f"batching: sentences of a batch share a length, so {', '.join(asked)} leave out how gradients differ between "
+            "lengths, and a noise scale comes out too small; batching=padded measures all of it",
+            stacklevel=3,
         )
 
 

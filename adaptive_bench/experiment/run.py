@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import fmean, pstdev
 from typing import Any, cast
 
 import torch
@@ -106,6 +108,8 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
         "skipped_steps": sum(row["skipped"] for row in trainer.steps),  # updates left out because a gradient overflowed
         "physical_batch": max(chunks, default=0),  # most rows that went through the model at once
         "split_steps": sum(row["physical_batch"] < row["batch_size"] for row in trainer.steps),  # by micro-batches or memory
+        "padded_samples": sum(row.get("padded_samples", row["batch_size"] * row["block_size"]) for row in trainer.steps),
+        "batch_variation": _variation(trainer.steps),
         "precision": trainer.precision.name,
         **seconds,
         **asdict(planned.machine),
@@ -115,6 +119,17 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
         "weights": weights_digest(trainer.model),
         "settings": json.dumps(planned.identity.settings),
     }
+
+
+def _variation(steps: Sequence[Row]) -> float:
+    """Of sentences: standard deviation over mean of the samples of whole steps over their size; else nan."""
+    taken = pairwise([0, *(row["samples"] for row in steps)])
+    each = [
+        (after - before) / row["batch_size_granted"]
+        for (before, after), row in zip(taken, steps, strict=True)
+        if not row.get("cut", True)
+    ]
+    return pstdev(each) / fmean(each) if each else math.nan
 
 
 def _say(planned: RunSpec, what: str, among: Ranks) -> float | None:

@@ -83,7 +83,7 @@ class Seesaw(LrRule):
 class AdaScale(LrRule):
     """r = (phi + 1) / (phi / ratio + 1), phi = B_simple / first batch: the gain of AdaScale (Johnson et al. 2020, ICML).
 
-    Both are in samples, as the ratio is; of a text, where B_simple comes in rows, a row is as many samples as the block.
+    Both are in samples, as the ratio is; of a text, where B_simple comes in rows, a row is as many samples as it has tokens.
 
     r is 1 without noise, and the ratio where noise is all there is. The moments of B_simple are averaged with a
     half-life in samples (None: an epoch). The paper also lets its schedule advance by r a step; here schedules are functions
@@ -94,7 +94,7 @@ class AdaScale(LrRule):
     measure_every: Whole = 0  # samples between two measured steps; 0: every step
     noise: NoiseScale = field(init=False)
     first: int = field(default=0, init=False)  # samples of the first batch
-    block: int = field(default=1, init=False)  # samples a row, of the last whole step
+    block: float = field(default=1, init=False)  # samples a row, of the last whole step
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,7 +110,7 @@ class AdaScale(LrRule):
     def observe(self, seen: Observation) -> None:
         self.first = self.first or seen.shape.samples
         if seen.uncut:
-            self.block = seen.shape.block
+            self.block = seen.shape.samples / seen.shape.batch
         self.noise.add(seen)
 
     def factor(self, ratio: float) -> float:

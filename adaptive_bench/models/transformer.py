@@ -21,12 +21,12 @@ class CausalAttention(nn.Module):
         self.inward = nn.Linear(width, 3 * width)  # queries, keys and values
         self.outward = nn.Linear(width, width)
 
-    def forward(self, activations: Tensor) -> Tensor:
-        """Map (rows, block, width) to (rows, block, width)."""
+    def forward(self, activations: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (rows, block, width) to (rows, block, width); `mask` (rows, 1, block, block) says who may look at whom."""
         parts = self.inward(activations).unflatten(2, (3, self.heads, -1))
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, block, width / heads)
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True)
+        attended = F.scaled_dot_product_attention(queries, keys, values, mask, dropout_p=dropout, is_causal=mask is None)
         mixed: Tensor = self.outward(attended.transpose(1, 2).flatten(2))
         return mixed
 
@@ -43,8 +43,8 @@ class Block(nn.Module):
         self.contract = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, activations: Tensor) -> Tensor:
-        activations = activations + self.dropout(self.attention(self.attention_norm(activations)))
+    def forward(self, activations: Tensor, mask: Tensor | None = None) -> Tensor:
+        activations = activations + self.dropout(self.attention(self.attention_norm(activations), mask))
         inside = F.gelu(self.expand(self.feedforward_norm(activations)))
         update: Tensor = self.dropout(self.contract(inside))
         return activations + update
@@ -67,14 +67,22 @@ class LanguageTransformer(nn.Module):
         if tied:
             self.output.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Tokens (rows, block) to logits (rows, block, vocabulary) and an empty state: every block starts afresh."""
+    def forward(self, tokens: Tensor, state: State | None = None, segments: Tensor | None = None) -> tuple[Tensor, State]:
+        """Tokens (rows, block) to logits (rows, block, vocabulary) and an empty state: every block starts afresh.
+
+        `segments` (rows, block) numbers the sentences of packed rows: each sees only itself, and its positions start from 0.
+        """
         embedded = self.embedding(tokens)  # (rows, block, width)
         block, width = embedded.shape[1:]
-        positions = sinusoids(block, width, device=tokens.device).to(embedded.dtype)
+        positions, mask = sinusoids(block, width, device=tokens.device).to(embedded.dtype), None
+        if segments is not None:
+            places = torch.arange(block, device=tokens.device).expand_as(segments)
+            starts = F.pad(segments[:, 1:] != segments[:, :-1], (1, 0), value=True)
+            positions = positions[places - torch.where(starts, places, 0).cummax(1).values]
+            mask = (segments[:, None, :, None] == segments[:, None, None, :]).tril()
         activations = self.dropout(embedded * width**0.5 + positions)
         for layer in self.blocks:
-            activations = layer(activations)
+            activations = layer(activations, mask)
         return self.output(self.norm(activations)), ()
 
 

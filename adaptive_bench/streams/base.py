@@ -24,11 +24,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`inputs` and `targets`, one row per sample. For text both are token ids of shape (rows, block)."""
+    """`inputs` and `targets`, one row per sample. For text both are token ids of shape (rows, block).
+
+    Rows of different lengths are padded: their targets are IGNORED there, and samples are the other positions.
+    """
 
     inputs: Tensor
     targets: Tensor
     place: Place | None = None  # only for text
+    tokens_per_row: float | None = None  # of the whole batch, where rows are padded
+    segments: Tensor | None = None  # of packed rows: which sentence a position belongs to, -1 on padding
+    cut: bool = False  # less than was asked for: at the end of the budget, or of an epoch of text
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -37,13 +43,16 @@ class Batch:
     def shape(self) -> BatchShape:
         """The actual shape, which may be smaller than the requested one. Only token ids have a block above 1."""
         is_text = self.targets.dim() == 2 and not self.targets.is_floating_point()
-        return BatchShape(len(self.targets), self.targets.shape[1] if is_text else 1)
+        real = None if self.tokens_per_row is None else int((self.targets != IGNORED).sum())
+        return BatchShape(len(self.targets), self.targets.shape[1] if is_text else 1, real)
 
     def rows(self, start: int, stop: int) -> "Batch":
         place = self.place and replace(self.place, first=self.place.first + start)
-        return Batch(self.inputs[start:stop], self.targets[start:stop], place)
+        segments = None if self.segments is None else self.segments[start:stop]
+        return replace(self, inputs=self.inputs[start:stop], targets=self.targets[start:stop], place=place, segments=segments)
 
 
+IGNORED = -1  # the target of a position that is padding
 LossFunction = Callable[[nn.Module, Batch], Tensor]  # mean loss over the batch's samples, a scalar
 
 
@@ -58,9 +67,14 @@ class Stream(ABC):
     def epoch_samples(self) -> int:
         """Samples per epoch."""
 
+    @property
+    def most_rows(self) -> int:
+        """The largest batch that makes sense."""
+        return self.epoch_samples
+
     @abstractmethod
-    def take(self, shape: BatchShape) -> Batch:
-        """The next samples: at most `shape.samples`; `Batch.shape` gives the actual number. Any size at any step."""
+    def take(self, shape: BatchShape, *, left: int | None = None) -> Batch:
+        """The next batch of this shape, of at most `left` samples; `Batch.shape` gives the actual one. Any size at any step."""
 
     @abstractmethod
     def restart_epoch(self) -> None:

@@ -88,7 +88,7 @@ class Order:
         self.epoch, self.position = epoch, position
 
 
-def epoch_generator(seed: int, epoch: int, *, purpose: int) -> torch.Generator:
-    """A generator that depends only on these three values. It needs no saved state, and two purposes never share numbers."""
-    entropy = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0]
+def epoch_generator(seed: int, epoch: int, *, purpose: int, place: int | None = None) -> torch.Generator:
+    """A generator that depends only on these values. It needs no saved state, and two purposes never share numbers."""
+    entropy = np.random.SeedSequence([seed, epoch, purpose, *([] if place is None else [place])]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(entropy) >> 1)  # a torch seed has 63 bits

@@ -22,12 +22,13 @@ class PermutedStream(Stream):
         return self.order.length
 
     @final
-    def take(self, shape: BatchShape) -> Batch:
-        """The next `shape.samples` samples. A batch may cross an epoch boundary."""
-        pieces = [self._load(piece) for piece in self.order.advance(shape.samples)]
-        if len(pieces) == 1:
-            return pieces[0]
-        return Batch(torch.cat([piece.inputs for piece in pieces]), torch.cat([piece.targets for piece in pieces]))
+    def take(self, shape: BatchShape, *, left: int | None = None) -> Batch:
+        """The next samples. A batch may cross an epoch boundary."""
+        count = shape.samples if left is None else min(shape.samples, left)
+        first, *others = (self._load(piece) for piece in self.order.advance(count))
+        inputs = torch.cat([first.inputs, *(piece.inputs for piece in others)]) if others else first.inputs
+        targets = torch.cat([first.targets, *(piece.targets for piece in others)]) if others else first.targets
+        return Batch(inputs, targets, cut=count < shape.samples)
 
     @abstractmethod
     def _load(self, piece: Piece) -> Batch:

@@ -39,8 +39,9 @@ class ColumnStream(Stream):
     def epoch_samples(self) -> int:
         return len(self.tokens) - 1
 
-    def take(self, shape: BatchShape) -> Batch:
+    def take(self, shape: BatchShape, *, left: int | None = None) -> Batch:
         """The next block of every column. Raises ValueError for more columns or a longer block than the whole text has."""
+        asked, shape = shape, shape if left is None else shape.within(left)
         if max(shape.batch, shape.block) > self.epoch_samples:
             raise ValueError(
                 f"batch size {shape.batch}, block size {shape.block}: this text has {self.epoch_samples} tokens to predict; "
@@ -53,7 +54,7 @@ class ColumnStream(Stream):
         self.position += place.samples
         if self.position == self.epoch_samples:
             self._start(epoch=self.epoch + 1)
-        return Batch(inputs, targets, place)
+        return Batch(inputs, targets, place, cut=targets.shape != (asked.batch, asked.block))
 
     def _laid_out(self, count: int) -> "_Columns":
         """The current columns; new ones if `count` is neither their number nor the number of unfinished columns."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptive_bench.datasets.base import Task
+from adaptive_bench.datasets.sentences import Sentences
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
@@ -112,13 +113,38 @@ class Curriculum:
         stream.load_state_dict({"epoch": 0, "position": 0})
         try:
             while left > 0:
-                size = min(self.batch, stream.epoch_samples, left)
+                batch = stream.take(BatchShape(min(self.batch, stream.most_rows)), left=left)
                 optimizer.zero_grad()
-                task.loss(model, stream.take(BatchShape(size))).backward()  # type: ignore[no-untyped-call]
+                task.loss(model, batch).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                left -= size
+                left -= batch.shape.samples
         finally:
             stream.load_state_dict(before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByLength:
+    """Short sentences first; over `span` epochs the order becomes a shuffle, as for a curriculum: see `Order.rank`.
+
+    Batches that are grouped by length in a pool keep this order from pool to pool only.
+    """
+
+    span: Positive  # epochs
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def check(self, task: Task) -> None:
+        """Raises ValueError for a task whose rows all have the same length."""
+        if not isinstance(task, Sentences):
+            raise ValueError(f"the rows of {type(task).__name__} all have the same length; take order=shuffled")
+
+    def order_samples(self, model: nn.Module, task: Task, *, seed: int, cache: Path) -> float:
+        """Put the task's training sentences in order; it takes no seconds to speak of."""
+        self.check(task)
+        assert isinstance(task, Sentences), "just checked"
+        task.rank(torch.from_numpy(task.train.lengths), span=self.span)
+        return 0.0
 
 
 def _scorable(task: Task) -> Scorable:

@@ -46,7 +46,7 @@ def diversity_bound(
         needs = frozenset({Stat.MEAN_SAMPLE_SQ_NORM, Stat.EPOCH_GRAD_SQ_NORM})
         left, rows, sum_of_sq_norms, sq_norm_of_sum = task.train.epoch_samples, 0, 0.0, 0.0
         while left:
-            batch = task.train.take(shape.within(left))
+            batch = task.train.take(shape, left=left)
             stats = backward(batch, needs).stats
             left -= batch.shape.samples
             if stats:

@@ -108,7 +108,7 @@ class Trainer:
         with self.clock.running("measure"):
             granted, decided = self._decide(start)
         with self.clock.running("train"):
-            batch = self.task.train.take(granted.within(self.budget - self.samples))
+            batch = self.task.train.take(granted, left=self.budget - self.samples)
             shape = batch.shape  # at the end of an epoch of text less than granted may be left
             asked = [observer.needs(start, shape.samples) for observer in self.observers]
             needs = frozenset[Stat]().union(*asked)
@@ -123,9 +123,7 @@ class Trainer:
             ({**found.stats, **self._probe(needs, granted)}, self.clock.seconds["train"] - trained)
         )
         loss = self.task.sample_loss(found.loss, shape)
-        seen = Observation(
-            position=self.position, shape=shape, lr=lr, loss=loss, stats=stats, uncut=shape == granted, seconds=took
-        )
+        seen = Observation(position=self.position, shape=shape, lr=lr, loss=loss, stats=stats, uncut=not batch.cut, seconds=took)
         row = self._row(seen, found, batch) | decided | {"skipped": skipped}
         self._record("step", self.steps, {name: row[name] for name in TRACE if name in row} | row)
         self._report(replace(seen, **self._evaluate_if_due(start)), asked)
@@ -151,6 +149,7 @@ class Trainer:
             "batch_size": seen.shape.batch,
             "block_size": seen.shape.block,
             "physical_batch": found.physical_batch,
+            **({} if seen.shape.real is None else {"padded_samples": seen.shape.padded, "cut": batch.cut}),
             "state_reset": batch.place is not None and batch.place.resets_state,
             **{str(stat): seen.stats.get(stat, math.nan) for stat in sorted(self.needs)},
         }

@@ -66,6 +66,20 @@ TEXT = (
 )  # fmt: skip
 
 
+# sentences of many lengths in growing batches
+SENTENCES = (
+    "dataset=lengths", "model=gpt_mini", "model.width=16", "model.layers=1", "dataset.train_size=300", "epochs=3",
+    "scheduler=gns", "scheduler.initial=8", "scheduler.cooldown=0.3", "batch_size.maximum=24", "batch_size.minimum=4",
+    "order=by_length", "checkpoint_every=0.17",
+)  # fmt: skip
+CUTS = {
+    "text": TEXT,
+    "padded": (*SENTENCES, "batching=padded"),
+    "tokens": (*SENTENCES, "batching=tokens", "scheduler=exponential", "scheduler.interval=0.5"),
+    "packed": (*SENTENCES, "batching=packed", "batching.block=60", "scheduler=exponential", "scheduler.interval=0.5"),
+}
+
+
 def run_child(results: Path, place: str | None = None, count: int = 0, overrides: tuple[str, ...] = RUN) -> int | None:
     # a server that has imported all of it forks the children: a fresh interpreter for each would take minutes
     context = multiprocessing.get_context("forkserver")
@@ -112,14 +126,17 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, kill):
     assert kept == {".lock", "config.yaml", "evaluations.parquet", "record.parquet", "trace.parquet"}
 
 
-def test_a_text_resumes_in_the_middle_of_its_columns(tmp_path):
-    assert run_child(tmp_path / "whole", overrides=TEXT) == 0
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "tokens" else ()) for name in CUTS])
+@pytest.mark.filterwarnings("ignore:batching. sentences of a batch")
+def test_a_text_resumes_in_the_middle_of_its_columns_or_of_its_pool(tmp_path, name):
+    run = tuple(setting for setting in CUTS[name] if name in ("text", "padded") or not setting.startswith("scheduler.cooldown"))
+    assert run_child(tmp_path / "whole", overrides=run) == 0
     weights, trace, evaluations = outcome(tmp_path / "whole")
     assert len(set(trace["batch_size_granted"])) > 1
-    assert len(set(trace["block_size_granted"])) > 1
+    assert len(set(trace["block_size"])) > 1 or name == "packed"
     for kill, (place, count) in enumerate([("before a step", 12), ("after backward", 23), ("after the update", 31)]):
-        assert run_child(tmp_path / str(kill), place, count, overrides=TEXT) == -signal.SIGKILL
-        assert run_child(tmp_path / str(kill), overrides=TEXT) == 0
+        assert run_child(tmp_path / str(kill), place, count, overrides=run) == -signal.SIGKILL
+        assert run_child(tmp_path / str(kill), overrides=run) == 0
         again_weights, again_trace, again_evaluations = outcome(tmp_path / str(kill))
         pd.testing.assert_frame_equal(again_trace, trace, check_exact=True)
         pd.testing.assert_frame_equal(again_evaluations, evaluations, check_exact=True)
