@@ -23,7 +23,8 @@ CHOICES = (
 )  # the options that were chosen, by their names
 OUTCOME = ("status", "reason", "metric", "maximise", "best", "final", "samples", "steps")
 SPLITTING = ("physical_batch", "split_steps")  # most rows that went through the model at once; steps in which that was not all
-PADDING = ("padded_samples", "batch_variation")  # all positions; standard deviation over mean of the samples of a whole step
+# all positions; their least share of padding; standard deviation over mean of the samples a step; the statistics measured
+PADDING = ("padded_samples", "least_padding", "batch_variation", "statistics")
 SPENT = ("seconds_train", "seconds_measure")
 OTHER_SECONDS = ("seconds_evaluate", "seconds_store", "seconds_warmup")
 TIMING = ("device", "threads", "jobs", "allocator")  # seconds can be compared where these are equal
@@ -42,7 +43,7 @@ POSITION = ("step", "samples", "epoch", *SPENT, "seconds_evaluate")  # of the ru
 SIZES = ("batch_size", "batch_size_wished", "physical_batch", "block_size", "batch_size_granted", "block_size_granted")
 TRACE = (
     *(*POSITION, "lr", "loss", *SIZES),
-    *("padded_samples", "cut"),  # of sentences: positions with their padding; whether less than a whole batch was left
+    *("padded_samples", "cut"),  # positions with their padding; whether less was left than had been asked for
     "state_reset",  # whether the columns of a text were laid out anew, so that the step started without a carried state
     "skipped",  # whether the weights stayed as they were because a gradient overflowed in half precision
 )

@@ -52,6 +52,7 @@ def columns(table: Table) -> list[Column]:
         Column("diverged", lambda row: str(row.diverged), lambda row: {"diverged": row.diverged}),
         _missing(table),
         *_metric(table),
+        *_padding(table),
         *(_total(table, cost=cost, heading=heading) for cost, heading in table.totals.items()),
         Column(
             "reached",
@@ -100,6 +101,32 @@ def _metric(table: Table) -> list[Column]:
         ),
         Column("p (Holm)", lambda row: cells.p_value(row.holm), lambda row: {"p_holm": row.holm}),
         *claims_raw,
+    ]
+
+
+def _padding(table: Table) -> list[Column]:
+    """How much of what the model computed was padding, in workloads that have any: over all runs that are done."""
+    done = table.records[table.records["status"] == "done"]
+    if not (done["padded_samples"] > done["samples"]).any():
+        return []
+    arms = done.groupby("label")
+    sums = arms[["samples", "padded_samples"]].sum()
+    share = 100 * (1 - sums["samples"] / sums["padded_samples"])
+    least, variation = 100 * arms["least_padding"].mean(), arms["batch_variation"].mean()
+    rate = sums["samples"] / arms["seconds_train"].sum()
+
+    def column(name: str, heading: str, values: pd.Series, decimals: int) -> Column:
+        return Column(
+            heading,
+            lambda row: cells.number(values.get(row.label, math.nan), decimals=decimals),
+            lambda row: {name: float(values.get(row.label, math.nan))},
+        )
+
+    return [
+        column("padding_percent", "padding (%)", share, 1),
+        column("least_padding_percent", "least possible (%)", least, 1),
+        column("batch_variation", f"variation of {table.counted_in} a batch", variation, 2),
+        *([column("tokens_per_second", f"{table.counted_in} a second", rate, 0)] if table.timed else []),
     ]
 
 

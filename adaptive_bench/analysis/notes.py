@@ -30,6 +30,7 @@ def notes(table: Table) -> tuple[str, ...]:
         _unpaired(table),
         _timing(table),
         _physical(table.records),
+        _by_length(table.records),
         _detectable(table),
         _dirty(table.records),
     ]
@@ -176,6 +177,19 @@ def _physical(records: pd.DataFrame) -> str:
         "Physical batch, where it was smaller than the batch (for memory, for micro-batches that are measured, among processes)"
         f": {'; '.join(arms)}. The gradient is that of the whole batch, but BatchNorm normalises by the statistics of what goes "
         "through at once."
+    )
+
+
+def _by_length(records: pd.DataFrame) -> str:
+    """The arms that measured noise on batches whose sentences share a length."""
+    grouped = [settings.get("batching.group") in ("sorted", "buckets") for settings in records["settings"]]
+    noise = records["statistics"].str.contains("grad_variance|grad_sq_norm|mean_sample_sq_norm|microbatch_ratio")
+    arms = records.loc[noise & pd.Series(grouped, index=records.index), "label"].unique()
+    if not len(arms):
+        return ""
+    return (
+        f"Biased noise scale: the sentences of a batch share a length in {_list(list(arms))}, so the statistics that the "
+        "scheduler reads leave out how gradients differ between lengths, and show less noise than random batches have."
     )
 
 

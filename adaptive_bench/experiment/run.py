@@ -16,12 +16,14 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from adaptive_bench.datasets.sentences import Sentences
 from adaptive_bench.execution import compilation, ranks
 from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import check_form
+from adaptive_bench.streams import waste
 from adaptive_bench.training.checkpoint import weights_digest
 from adaptive_bench.training.trainer import Diverged, Trainer
 
@@ -108,8 +110,10 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
         "skipped_steps": sum(row["skipped"] for row in trainer.steps),  # updates left out because a gradient overflowed
         "physical_batch": max(chunks, default=0),  # most rows that went through the model at once
         "split_steps": sum(row["physical_batch"] < row["batch_size"] for row in trainer.steps),  # by micro-batches or memory
-        "padded_samples": sum(row.get("padded_samples", row["batch_size"] * row["block_size"]) for row in trainer.steps),
+        "padded_samples": sum(row["padded_samples"] for row in trainer.steps),
+        "least_padding": _least_padding(trainer),
         "batch_variation": _variation(trainer.steps),
+        "statistics": " ".join(sorted(trainer.needs)),
         "precision": trainer.precision.name,
         **seconds,
         **asdict(planned.machine),
@@ -121,13 +125,19 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
     }
 
 
+def _least_padding(trainer: Trainer) -> float:
+    """Of sentences, at the run's first batch size: see `waste.least`; else nan."""
+    if not isinstance(trainer.task, Sentences):
+        return math.nan
+    stream = trainer.task.train
+    return waste.least(stream.lengths, batching=stream.batching, rows=trainer.batch_size.first or 1)
+
+
 def _variation(steps: Sequence[Row]) -> float:
-    """Of sentences: standard deviation over mean of the samples of whole steps over their size; else nan."""
+    """Standard deviation over mean of the samples of whole steps, each over its batch size; nan without a whole step."""
     taken = pairwise([0, *(row["samples"] for row in steps)])
     each = [
-        (after - before) / row["batch_size_granted"]
-        for (before, after), row in zip(taken, steps, strict=True)
-        if not row.get("cut", True)
+        (after - before) / row["batch_size_granted"] for (before, after), row in zip(taken, steps, strict=True) if not row["cut"]
     ]
     return pstdev(each) / fmean(each) if each else math.nan
 

@@ -1,9 +1,13 @@
 """Padding waste w = 1 - (real tokens) / (padded positions): closed forms, and what no buckets can beat."""
 
+import math
 from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from adaptive_bench.streams.lengths import LengthBatching
+from adaptive_bench.streams.packing import least_bins
 
 
 def waste(real: float, padded: float) -> float:
@@ -66,3 +70,20 @@ def best_buckets(lengths: ArrayLike, *, buckets: int) -> tuple[float, list[int]]
         found.append(int(edges[at]))
         at = int(chosen[at])
     return waste(float(np.dot(values, counts)), float(cost[-1])), found[::-1]
+
+
+def least(lengths: ArrayLike, *, batching: LengthBatching, rows: int) -> float:
+    """The least waste of an epoch in such batches of n rows: with all rows sorted, or in the fewest packed rows (a lower bound).
+
+    A sorted order is the best for batches of n rows each: exchanging a row for a longer one lengthens its batch or none. nan for
+    a budget of tokens, whose batches differ in rows.
+    """
+    sizes = np.sort(np.asarray(lengths))[::-1]
+    real = float(sizes.sum())
+    if batching.group == "packed":
+        return waste(real, batching.block * least_bins(sizes, capacity=batching.block))
+    if batching.count == "tokens":
+        return math.nan
+    if batching.pad_to == "data":
+        return waste(real, float(sizes[0]) * len(sizes))
+    return waste(real, float(sum(sizes[start] * len(sizes[start : start + rows]) for start in range(0, len(sizes), rows))))

@@ -149,7 +149,8 @@ class Trainer:
             "batch_size": seen.shape.batch,
             "block_size": seen.shape.block,
             "physical_batch": found.physical_batch,
-            **({} if seen.shape.real is None else {"padded_samples": seen.shape.padded, "cut": batch.cut}),
+            "padded_samples": seen.shape.padded,
+            "cut": batch.cut,
             "state_reset": batch.place is not None and batch.place.resets_state,
             **{str(stat): seen.stats.get(stat, math.nan) for stat in sorted(self.needs)},
         }

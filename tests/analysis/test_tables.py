@@ -232,7 +232,7 @@ def test_any_numeric_column_can_be_the_metric(two_by_three: Results, metric: str
 
 @pytest.mark.parametrize("metric", ["accuracy", "device", "dirty"])
 def test_other_columns_cannot(two_by_three: Results, metric: str) -> None:
-    with pytest.raises(ValueError, match=r"metric must be one of: best, final"):
+    with pytest.raises(ValueError, match=r"metric must be one of: batch_variation, best, final"):
         only(two_by_three, metric=metric)
 
 
