@@ -25,13 +25,14 @@ OUTCOME = ("status", "reason", "metric", "maximise", "best", "final", "samples",
 SPLITTING = ("physical_batch", "split_steps")  # most rows that went through the model at once; steps in which that was not all
 # all positions; their least share of padding; standard deviation over mean of the samples a step; the statistics measured
 PADDING = ("padded_samples", "least_padding", "batch_variation", "statistics")
+MEMORY = ("memory_used", "memory_changes", "memory_ran_out")  # peak as a share; changes of the limit; times it ran out
 SPENT = ("seconds_train", "seconds_measure")
 OTHER_SECONDS = ("seconds_evaluate", "seconds_store", "seconds_warmup")
 TIMING = ("device", "threads", "jobs", "allocator")  # seconds can be compared where these are equal
 UNKNOWN_JOBS = 0  # in place of the number of runs that ran beside each other
 SOURCE = ("commit", "dirty")
 MADE_WITH = (*SOURCE, *TIMING, "ranks", "precision", "python", "torch", "adaptive_bench")
-READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *PADDING, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
+READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *PADDING, *MEMORY, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
 RECORD = (
     *("run", *READ, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
     "skipped_steps",  # updates left out because a gradient overflowed in half precision

@@ -27,6 +27,7 @@ class Stat(StrEnum):
     HALVES_COSINE = "halves_cosine"  # cosine of the angle between the mean gradients of the batch's two halves
     INNER_PRODUCT_VARIANCE = "inner_product_variance"  # variance over samples of the inner product of g_i with g
     ENTROPY = "entropy"  # mean entropy of the softmax over log C, 0 to 1, on the training batch
+    MEMORY_USED = "memory_used"  # peak of the pass over what the device has for it; infinite if it ran out and was split
     # n sum_i |g_i|^2 / |sum_i g_i|^2 over the n rows of the training set, at fixed weights: a pass over all of it
     DIVERSITY_BOUND = "diversity_bound"
 

@@ -31,6 +31,7 @@ def notes(table: Table) -> tuple[str, ...]:
         _timing(table),
         _physical(table.records),
         _by_length(table.records),
+        _memory(table.records),
         _detectable(table),
         _dirty(table.records),
     ]
@@ -191,6 +192,21 @@ def _by_length(records: pd.DataFrame) -> str:
         f"Biased noise scale: the sentences of a batch share a length in {_list(list(arms))}, so the statistics that the "
         "scheduler reads leave out how gradients differ between lengths, and show less noise than random batches have."
     )
+
+
+def _memory(records: pd.DataFrame) -> str:
+    """Peaks of memory against its limit, where they were read, and the arms whose sizes follow the machine."""
+    read = records[records["memory_used"].notna()]
+    if read.empty:
+        return ""
+    arms = [
+        f"{label} at most {100 * arm['memory_used'].max():.0f} % of it, limit changed {int(arm['memory_changes'].max())} times, "
+        f"memory ran out {int(arm['memory_ran_out'].max())} times (the most of any run)"
+        for label, arm in read.groupby("label", sort=False)
+    ]
+    follow = records.loc[records["scheduler"] == "memory", "label"].unique()
+    more = f" The sizes of {_list(list(follow))} follow the machine's memory: elsewhere they are others." if len(follow) else ""
+    return f"Memory: {'; '.join(arms)}.{more}"
 
 
 def _dirty(records: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS
 from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, Finish
 from adaptive_bench.estimators.vector import component_variance, total_sq_norm
 from adaptive_bench.execution.clock import Clock
+from adaptive_bench.execution.memory import Gauge, gauge, ran_out
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import Snapshot
@@ -33,7 +34,9 @@ class GradientEstimator(ABC):
     A subclass sees a batch in pieces; the statistics follow from the pieces here, once for all estimators.
     """
 
-    provides: ClassVar[frozenset[Stat]] = MOMENTS | EPOCH | {Stat.GRAD_NORM, Stat.COMPONENT_VARIANCE, Stat.ENTROPY}
+    provides: ClassVar[frozenset[Stat]] = (
+        MOMENTS | EPOCH | {Stat.GRAD_NORM, Stat.COMPONENT_VARIANCE, Stat.ENTROPY, Stat.MEMORY_USED}
+    )
     hooks: ClassVar[frozenset[Stat]] = frozenset({Stat.ENTROPY})  # what is measured by hooks on modules
     generator: torch.Generator | None = field(default=None, init=False, repr=False)  # of those that draw samples
     _epoch_sum: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)  # sum of g_i by parameter
@@ -81,6 +84,9 @@ class GradientEstimator(ABC):
         model.zero_grad(set_to_none=True)
         chunks, ranks = PhysicalBatch() if chunks is None else chunks, Ranks() if ranks is None else ranks
         clock = Clock(batch.targets.device) if clock is None else clock
+        memory = gauge(batch.targets.device) if Stat.MEMORY_USED in needs else None
+        if memory is not None:
+            memory.reset()
         before = Snapshot(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
         while True:
             entropy = Entropy(clock=clock)
@@ -99,8 +105,10 @@ class GradientEstimator(ABC):
                 with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
                     share, finish = self._measure(work) if needs & IN_PIECES else (work.backward(), work.add_up)
                 break
-            except torch.OutOfMemoryError as error:
-                chunks.halve(work.physical_batch, error)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                chunks.halve(work.physical_batch, error, width=batch.width)
             before.restore()  # outside `except`: the exception keeps the activations alive
         chunks.fitted(batch, measured=bool(needs))
         loss, *rows = ranks.all_reduce(share, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
@@ -111,7 +119,7 @@ class GradientEstimator(ABC):
         of_pieces, stats = finish(), dict[Stat, float]()
         if needs:
             with clock.running("measure"):
-                stats = self._statistics(work, of_pieces, entropy)
+                stats = self._statistics(work, of_pieces, entropy, memory)
         return BackwardResult(loss=loss, stats=stats, physical_batch=physical_batch)
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
@@ -137,7 +145,11 @@ class GradientEstimator(ABC):
             )
 
     def _statistics(
-        self, work: BackwardRequest, pieces: Callable[[float], Mapping[Stat, float]] | None, entropy: Entropy
+        self,
+        work: BackwardRequest,
+        pieces: Callable[[float], Mapping[Stat, float]] | None,
+        entropy: Entropy,
+        memory: Gauge | None,
     ) -> dict[Stat, float]:
         named = work.model.named_parameters()
         gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
@@ -147,6 +159,9 @@ class GradientEstimator(ABC):
         stats = {Stat.GRAD_NORM: math.sqrt(sq_norm)}
         if Stat.ENTROPY in work.needs:
             stats[Stat.ENTROPY] = entropy.value(work.ranks)
+        if memory is not None:
+            split = work.chunks.limit is not None and work.physical_batch < len(work.batch)
+            stats[Stat.MEMORY_USED] = max(work.ranks.gather(math.inf if split else memory.used()))
         if Stat.COMPONENT_VARIANCE in work.needs:
             stats[Stat.COMPONENT_VARIANCE] = component_variance(gradients.values(), sq_norm=sq_norm)
         if pieces is not None:

@@ -47,13 +47,14 @@ class BackwardRequest:
         first, end = rows or self.ranks.share(len(self.batch), least=2)
         of = end - first if rows else len(self.batch)
         total = 0.0
-        for start, stop in self.chunks.spans(first, end):
+        for start, stop in self.chunks.spans(first, end, width=self.batch.width):
             self.physical_batch = max(self.physical_batch, stop - start)
             share = (stop - start) / of
             chunk = self.batch.rows(start, stop)
             if self.entropy is not None:
                 self.entropy.real = None if chunk.tokens_per_row is None else chunk.targets != IGNORED
-            with around(start, stop):
+            positions = (stop - start) * self.batch.width
+            with around(start, stop), self.chunks.watched(positions, measured=bool(self.needs), clock=self.clock):
                 loss = self.loss_fn(self.model, chunk)
                 total += share * loss.item()
                 if not math.isfinite(total):

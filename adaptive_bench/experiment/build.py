@@ -18,6 +18,7 @@ from torch import nn
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.datasets.sentences import Sentences
 from adaptive_bench.execution import compilation
+from adaptive_bench.execution.memory import gauge
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.execution.ranks import Ranks
@@ -42,6 +43,7 @@ from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import CHOICES, FORM_LINE
 from adaptive_bench.sizes import Position, SizeRange
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams.order import epoch_generator
 from adaptive_bench.training.curriculum import ByLength, Curriculum
 from adaptive_bench.training.size_controller import SizeController
@@ -187,7 +189,7 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         fixed_tokens=cfg.tokens_per_step == "fixed",
         estimator=make(cfg, "estimator"),
         precision=Precision(cfg.precision, device),
-        physical_batch=PhysicalBatch(maximum=cfg.max_physical_batch),
+        physical_batch=_physical_batch(cfg, device, batch.scheduler),
         ranks=among,
         budget=start.budget,
         evaluate_every=_interval(cfg, "evaluate_every", epoch),
@@ -224,6 +226,17 @@ def _arrangement(cfg: DictConfig, planned: RunSpec, task: Task) -> Callable[[nn.
     settings.pop("order.span")
     cache = planned.results / "scores" / f"{Identity.of(settings).run}.pt"
     return partial(call, "order", partial(arrangement.order_samples, seed=cfg.seed, cache=cache))
+
+
+def _physical_batch(cfg: DictConfig, device: torch.device, scheduler: SizeScheduler) -> PhysicalBatch:
+    """Raises ValueError where peaks of memory cannot be read, or are read for two purposes."""
+    if "memory" not in cfg:
+        if Stat.MEMORY_USED in scheduler.needs:
+            call("scheduler", gauge, device)  # raises
+        return PhysicalBatch(maximum=cfg.max_physical_batch)
+    if Stat.MEMORY_USED in scheduler.needs:
+        raise ValueError("memory=limit: scheduler=memory reads and resets the same peaks; leave memory out")
+    return PhysicalBatch(maximum=cfg.max_physical_batch, gauge=call("memory", gauge, device), memory=make(cfg, "memory"))
 
 
 def _update(cfg: DictConfig, model: nn.Module, start: Position) -> Update:

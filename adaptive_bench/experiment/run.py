@@ -23,6 +23,7 @@ from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import check_form
+from adaptive_bench.stats import Stat
 from adaptive_bench.streams import waste
 from adaptive_bench.training.checkpoint import weights_digest
 from adaptive_bench.training.trainer import Diverged, Trainer
@@ -114,6 +115,9 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
         "least_padding": _least_padding(trainer),
         "batch_variation": _variation(trainer.steps),
         "statistics": " ".join(sorted(trainer.needs)),
+        "memory_used": _memory_used(trainer),
+        "memory_changes": trainer.physical_batch.control.changes if trainer.physical_batch.control else 0,
+        "memory_ran_out": trainer.physical_batch.halvings,
         "precision": trainer.precision.name,
         **seconds,
         **asdict(planned.machine),
@@ -123,6 +127,12 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
         "weights": weights_digest(trainer.model),
         "settings": json.dumps(planned.identity.settings),
     }
+
+
+def _memory_used(trainer: Trainer) -> float:
+    """The highest share of memory that was read, by the limit or for a scheduler; nan if none was."""
+    read = [trainer.physical_batch.peak, *(row.get(Stat.MEMORY_USED, math.nan) for row in trainer.steps)]
+    return max((used for used in read if math.isfinite(used)), default=math.nan)
 
 
 def _least_padding(trainer: Trainer) -> float:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from adaptive_bench.schedulers.inner_product_test import InnerProductTest as InnerProductTest
     from adaptive_bench.schedulers.linear import Linear as Linear
     from adaptive_bench.schedulers.loss import LossBased as LossBased
+    from adaptive_bench.schedulers.memory import MemoryBased as MemoryBased
     from adaptive_bench.schedulers.norm_test import NormTest as NormTest
     from adaptive_bench.schedulers.plateau import Plateau as Plateau
     from adaptive_bench.schedulers.random_bptt import RandomBptt as RandomBptt

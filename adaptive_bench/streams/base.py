@@ -42,9 +42,13 @@ class Batch:
     @property
     def shape(self) -> BatchShape:
         """The actual shape, which may be smaller than the requested one. Only token ids have a block above 1."""
-        is_text = self.targets.dim() == 2 and not self.targets.is_floating_point()
         real = None if self.tokens_per_row is None else int((self.targets != IGNORED).sum())
-        return BatchShape(len(self.targets), self.targets.shape[1] if is_text else 1, real)
+        return BatchShape(len(self.targets), self.width, real)
+
+    @property
+    def width(self) -> int:
+        """Positions of a row, padding included."""
+        return self.targets.shape[1] if self.targets.dim() == 2 and not self.targets.is_floating_point() else 1
 
     def rows(self, start: int, stop: int) -> "Batch":
         place = self.place and replace(self.place, first=self.place.first + start)

@@ -200,6 +200,6 @@ def test_a_task_that_cannot_be_scored_is_refused(cache):
 
 def test_the_options_of_the_slot():
     options = {file.stem: OmegaConf.load(file) for file in (conf() / "order").glob("*.yaml")}
-    assert set(options) == {"curriculum", "shuffled"}
+    assert set(options) == {"by_length", "curriculum", "shuffled"}
     assert options["shuffled"] == {}
     assert isinstance(instantiate(options["curriculum"]), Curriculum)

@@ -30,6 +30,8 @@ TRACE = [
     "block_size",
     "batch_size_granted",
     "block_size_granted",
+    "padded_samples",
+    "cut",
     "state_reset",
     "skipped",
 ]

@@ -1,0 +1,101 @@
+"""How much memory a pass took at its peak, and whether an error means that it ran out."""
+
+import ctypes
+import platform
+import resource
+from pathlib import Path
+from typing import Protocol, final
+
+import torch
+
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # the second is oneDNN's
+NO_LIMIT = 2**63
+PROCESS = Path("/proc/self")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether the error means that memory ran out, on whatever device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    # "could not create a primitive descriptor" is oneDNN's word for what it does not support
+    return isinstance(error, RuntimeError) and "descriptor" not in text and any(part in text for part in OUT_OF_MEMORY)
+
+
+class Gauge(Protocol):
+    """Reads the peak of memory since the last reset, as a share of what this process could take at most."""
+
+    def reset(self) -> None: ...
+
+    def used(self) -> float: ...
+
+
+def gauge(device: torch.device) -> Gauge:
+    """The gauge of a device. Raises ValueError where peaks cannot be read."""
+    return CudaGauge(device) if device.type == "cuda" else CpuGauge()
+
+
+@final
+class CudaGauge:
+    """The allocator's peak over what is free on the device or held by this process: memory of neighbours counts as taken.
+
+    The peak is that of reserved memory: what fragmentation keeps cannot be allocated.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def reset(self) -> None:
+        torch.cuda.reset_peak_memory_stats(self.device)
+
+    def used(self) -> float:
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return torch.cuda.max_memory_reserved(self.device) / (free + torch.cuda.memory_reserved(self.device))
+
+
+@final
+class CpuGauge:
+    """The resident set's peak over what the process holds and could still get.
+
+    That is the least of: the room below its control group's memory.max, below RLIMIT_AS, and the machine's MemAvailable. The
+    kernel's out-of-memory killer raises nothing, so a limit has to stay below it.
+    """
+
+    def __init__(self) -> None:
+        """Raises ValueError where the kernel does not let a process reset its peak."""
+        try:
+            self.reset()
+        except OSError as error:
+            raise ValueError(
+                f"memory: the peak of this process cannot be reset here ({error}), which takes Linux's /proc/self/clear_refs; "
+                "leave memory=null"
+            ) from error
+
+    def reset(self) -> None:
+        if platform.libc_ver()[0] == "glibc":
+            ctypes.CDLL(None).malloc_trim(0)  # the allocator keeps large buffers, and so would the resident set
+        (PROCESS / "clear_refs").write_text("5")  # the peak is the present resident set
+
+    def used(self) -> float:
+        status = _table(PROCESS / "status")
+        room = [_table(Path("/proc/meminfo"))["MemAvailable"], *_group_room()]
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            room.append(max(0, limit - status["VmSize"]))
+        return status["VmHWM"] / (status["VmRSS"] + min(room))
+
+
+def _group_room() -> list[int]:
+    """Bytes below the control group's limit, if there is one."""
+    try:
+        limit, taken = ((CGROUPS / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return []
+    return [] if limit == "max" else [max(0, int(limit) - int(taken))]
+
+
+def _table(path: Path) -> dict[str, int]:
+    """The entries in kB of a file of /proc, in bytes."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if words[2:] == ["kB"]}
