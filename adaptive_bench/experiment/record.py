@@ -17,6 +17,7 @@ from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import TRACE, stable_names
 
 NOT_STARTED = "not started"
+WEIGHTS = "weights.pt"  # the state_dict of the trained model, in the folder of a run with keep_weights=true
 # settings that cannot change the outcome
 OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root", "dataset.download")
 
