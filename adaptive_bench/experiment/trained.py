@@ -26,7 +26,9 @@ def trained(folder: Path) -> tuple[Forward, Sequence[Tensor]]:
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder}: no run's folder, which has a config.yaml; RESULTS/runs/DIGEST is expected")
     if not (folder / WEIGHTS).is_file():
-        raise ValueError(f"{folder}: it has no {WEIGHTS}; train the run with keep_weights=true")
+        raise ValueError(
+            f"{folder}: it has no {WEIGHTS}; train the run with keep_weights=true, in another results folder if it is finished"
+        )
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     device = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1).device
@@ -35,8 +37,9 @@ def trained(folder: Path) -> tuple[Forward, Sequence[Tensor]]:
         model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder / WEIGHTS} cannot be read ({' '.join(str(error).split())})") from error
-    shape = BatchShape(SAMPLES, cfg.block_scheduler.initial if task.has_blocks else 1)
-    return torch_forward(model, device=device), task.train.take(shape).inputs.unbind()
+    block = min(int(cfg.block_scheduler.initial), task.train.epoch_samples) if task.has_blocks else 1
+    rows = task.train.take(BatchShape(min(SAMPLES, task.train.epoch_samples // block), block)).inputs
+    return torch_forward(model, device=device), rows.unbind()
 
 
 def _rebuilt(cfg: DictConfig) -> tuple[nn.Module, Task]:

@@ -76,11 +76,12 @@ def figure(rows: Sequence[Row], under: Conditions) -> Figure:
     drawn = Figure(figsize=(4 * len(laws) + 2, 4), layout="constrained")  # no pyplot: its list of open figures is global
     panels = drawn.subplots(1, len(laws), sharey=True, squeeze=False)[0]
     for law, axes in zip(laws, panels, strict=True):
-        for marker, policy in zip("osvD^", dict.fromkeys(row.policy for row in rows), strict=True):
+        looks = zip("osvD^", ("-", "-", "--", ":", "-"), strict=True)  # the tuned window and aimd often fall on each other
+        for (marker, line), policy in zip(looks, dict.fromkeys(row.policy for row in rows), strict=True):
             points = [row.measures for row in rows if row.arrivals == law and row.policy == policy]
             x, y = [got.throughput for got in points], [1e3 * got.p99.value for got in points]
-            axes.plot(x, y, marker=marker, markersize=4, label=policy)
-        axes.axhline(1e3 * under.deadline, linewidth=1, linestyle=":", color="black", label="deadline")
+            axes.plot(x, y, marker=marker, markersize=5, linestyle=line, fillstyle="none", label=policy)
+        axes.axhline(1e3 * under.deadline, linewidth=1, color="black", label="D")
         axes.set(title=law, xlabel="throughput (answers / s)", yscale="log")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("99th percentile of the latency (ms)")
