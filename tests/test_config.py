@@ -122,6 +122,8 @@ def test_every_sweep_composes_with_all_its_runs(sweep):
     arms = {(run["arm"], run["scheduler"], run["scheduler@block_scheduler"]) for run in found.choices}
     if "zaremba" in sweep:  # a published result to be met, not a comparison
         assert (found.runs, len(arms)) == (5, 1)
+    elif sweep == "serving_cpu":  # a model to be served; what is compared are the policies
+        assert found.runs == 1
     else:
         assert found.runs >= 7
         assert len(arms) >= 5

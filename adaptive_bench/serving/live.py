@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from adaptive_bench.serving.arrivals import Times
-from adaptive_bench.serving.policies import Drop, Policy, Profile, WaitUntil
+from adaptive_bench.serving.policies import Drop, Policy, Profile, WaitUntil, Window
 from adaptive_bench.serving.simulate import Outcome
 from adaptive_bench.validation import Count, check
 
@@ -150,27 +150,33 @@ async def serve(
 def measured_profile(forward: Forward, requests: Sequence[Any], *, largest: int = 64, repeats: int = 15) -> Profile:
     """t(n) = tau0 + alpha n by least squares, neither of them negative, over the medians at n = 1, 2, 4, ... `largest`.
 
-    Each pass goes through a thread, as in the batcher. The first pass of a size is not counted: it allocates.
+    A time is from sending n requests at once to having all answers: a saturated server spends the batcher's share of it, too.
+    The first pass of a size is not counted: it allocates.
     """
     check("largest", largest, Count)
     check("repeats", repeats, Count)
     sizes = [2**power for power in range(largest.bit_length())]
-    medians = asyncio.run(_medians(forward, requests, sizes, repeats))
-    (tau0, alpha), _ = nnls(np.array([[1.0, size] for size in sizes]), np.array(medians))
+    times = [asyncio.run(_passes(forward, [requests[at % len(requests)] for at in range(size)], repeats + 1)) for size in sizes]
+    (tau0, alpha), _ = nnls(np.array([[1.0, size] for size in sizes]), np.median(np.array(times)[:, 1:], axis=1))
     return Profile(tau0=float(tau0), alpha=float(alpha))
 
 
-async def _medians(forward: Forward, requests: Sequence[Any], sizes: Sequence[int], repeats: int) -> list[float]:
-    medians = []
-    for size in sizes:
-        batch = [requests[at % len(requests)] for at in range(size)]
-        times = []
-        for _ in range(repeats + 1):
+async def _passes(forward: Forward, batch: Sequence[Any], repeats: int) -> list[float]:
+    # the profile is not known yet, and a window of a given limit does not ask for it
+    together = Window(wait=3600, limit=len(batch))
+    batcher = Batcher(forward, together, Profile(tau0=1.0, alpha=0.0), queue=len(batch))
+    worker, times = asyncio.create_task(batcher.work()), list[float]()
+    try:
+        for _ in range(repeats):
             started = time.perf_counter()
-            await asyncio.to_thread(forward, batch)
+            await asyncio.gather(*(batcher.answer(request) for request in batch))
             times.append(time.perf_counter() - started)
-        medians.append(float(np.median(times[1:])))
-    return medians
+    except Refused:  # the worker has ended
+        pass
+    worker.cancel()
+    with suppress(asyncio.CancelledError):
+        await worker  # an error of the model comes out here
+    return times
 
 
 def torch_forward(model: "nn.Module", *, device: str = "cpu") -> Forward:

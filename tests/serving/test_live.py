@@ -118,3 +118,11 @@ def test_a_profile_is_fitted_to_medians():
     assert profile.seconds(8) == pytest.approx(PROFILE.seconds(8), rel=0.5)
     with pytest.raises(ValueError, match="repeats=0"):
         measured_profile(slept, range(4), repeats=0)
+
+
+def test_a_model_that_fails_has_no_profile():
+    def broken(requests):
+        raise ArithmeticError("the model is broken")
+
+    with pytest.raises(ArithmeticError, match="the model is broken"):
+        measured_profile(broken, [1])
