@@ -8,10 +8,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adaptive_bench import analysis, datasets, estimators, models, schedulers, streams
+    from adaptive_bench import analysis, datasets, estimators, models, schedulers, serving, streams
 
 __version__ = "0.1.0"
-__all__ = ["analysis", "datasets", "estimators", "models", "schedulers", "streams"]
+__all__ = ["analysis", "datasets", "estimators", "models", "schedulers", "serving", "streams"]
 
 if not TYPE_CHECKING:  # a type checker would take any name for granted
 

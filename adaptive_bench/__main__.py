@@ -1,4 +1,4 @@
-"""The command line: adaptive-bench train | plan | tables | report | status | calibrate | fetch | list."""
+"""The command line: adaptive-bench train | plan | tables | report | status | calibrate | serve-bench | fetch | list."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ COMMANDS = {
     "report": "the same as one self-contained HTML page, with figures",
     "status": "every run of a results folder: done, running, interrupted, diverged, failed",
     "calibrate": "what DEBA needs to know about an architecture, from one run at a fixed batch size; takes Hydra's overrides",
+    "serve-bench": "latency and goodput of serving policies: requests answered one by one, or in batches by time; trains nothing",
     "fetch": "download a data set into ROOT/NAME, where dataset.root=ROOT finds it",
     "list": "every option of every setting, with one line each",
 }
@@ -130,6 +131,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="sweep=..., arm=A,B, seed=range(5)... as for train")
     add_config_dir(command)
     command.set_defaults(run=plan)
+    add_serve_bench(commands.add_parser("serve-bench", help=COMMANDS["serve-bench"], description=COMMANDS["serve-bench"]))
     command = commands.add_parser("fetch", help=COMMANDS["fetch"], description=COMMANDS["fetch"])
     command.add_argument("name", metavar="NAME", help="cifar10, cifar100, tiny_imagenet, ptb or wikitext2")
     command.add_argument("--root", type=Path, default=Path("data"), help="the folder of all data sets (default: data)")
@@ -148,6 +150,25 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def add_config_dir(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own options, as for train")
+
+
+def add_serve_bench(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "folder", nargs="?", type=Path, metavar="RUN", help="RESULTS/runs/DIGEST of a run with keep_weights=true, served live"
+    )
+    command.add_argument("--tau0", type=float, metavar="SECONDS", help="instead of RUN: seconds a forward pass ...")
+    command.add_argument("--alpha", type=float, metavar="SECONDS", help="... and seconds a request in it; simulated")
+    command.add_argument("--deadline", type=float, metavar="SECONDS", help="for every answer (default: 5 passes of one request)")
+    command.add_argument("--window", type=float, metavar="SECONDS", help="the window's wait (default: half the deadline)")
+    command.add_argument("--queue", type=int, default=1_000, metavar="N", help="requests that may wait (default: 1000)")
+    command.add_argument(
+        "--loads", type=float, nargs="+", default=[0.5, 0.8, 0.95], metavar="SHARE", help="of the saturated rate"
+    )
+    command.add_argument("--requests", type=int, metavar="N", help="a row (default: 20000, live 2000)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--replay", type=Path, metavar="FILE", help="arrivals to replay, too: a time in seconds a line")
+    command.add_argument("--figure", type=Path, metavar="FILE.png", help="draw latency against throughput")
+    command.set_defaults(run=serve_bench)
 
 
 def plan(chosen: argparse.Namespace) -> None:
@@ -198,6 +219,38 @@ def calibrate(chosen: argparse.Namespace) -> None:
     from adaptive_bench.experiment.calibration import calibrate
 
     print(f"calibration: {calibrate(chosen.overrides, conf=conf(), output=chosen.output)}")
+
+
+def serve_bench(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.serving import render
+    from adaptive_bench.serving.arrivals import read
+    from adaptive_bench.serving.bench import Conditions, Served, bench
+    from adaptive_bench.serving.live import measured_profile
+    from adaptive_bench.serving.policies import Profile
+
+    given = [chosen.tau0 is not None, chosen.alpha is not None]
+    if any(given) == (chosen.folder is not None) or any(given) != all(given):
+        raise ValueError("either a run's folder or both --tau0 and --alpha are expected")
+    if chosen.folder is None:
+        model, profile = None, Profile(tau0=chosen.tau0, alpha=chosen.alpha)
+    else:
+        from adaptive_bench.experiment.trained import trained
+
+        model = Served(*trained(chosen.folder))
+        profile = measured_profile(model.forward, model.samples)
+    under = Conditions(
+        deadline=5 * profile.seconds(1) if chosen.deadline is None else chosen.deadline,
+        window=chosen.window,
+        queue=chosen.queue,
+        loads=chosen.loads,
+        requests=chosen.requests if chosen.requests is not None else 20_000 if model is None else 2_000,
+        seed=chosen.seed,
+        recording=read(chosen.replay) if chosen.replay else (),
+    )
+    rows = bench(profile, under, model=model)
+    print(render.markdown(rows, profile, under))
+    if chosen.figure:
+        render.save(render.figure(rows, under), chosen.figure)
 
 
 def fetch(chosen: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ FLOORS = (
     {"streams"},
     {"execution"},
     {"estimators"},
-    {"datasets", "models", "loggers"},
+    {"datasets", "models", "loggers", "serving"},
     {"training"},
     {"experiment"},
 )

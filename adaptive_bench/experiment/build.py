@@ -57,7 +57,8 @@ KINDS: dict[str, Any] = {  # of the settings that no object takes
     "seed": Whole, "epochs": Positive, "evaluate_every": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,
     "max_physical_batch": Count | None, "precision": Literal["fp32", "bf16", "fp16"], "compile": bool, "results": str,
     "max_grad_norm": Positive | None, "momentum_half_life": Positive | None, "tokens_per_step": Literal["floating", "fixed"],
-    "device": Literal["auto", "cpu", "cuda"], "threads": Count | None, "progress": bool, "workload.delta": Positive,
+    "device": Literal["auto", "cpu", "cuda"], "threads": Count | None, "progress": bool, "keep_weights": bool,
+    "workload.delta": Positive,
     "workload.resize_every": Positive,
 }  # fmt: skip
 

@@ -17,8 +17,9 @@ from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import TRACE, stable_names
 
 NOT_STARTED = "not started"
+WEIGHTS = "weights.pt"  # the state_dict of the trained model, in the folder of a run with keep_weights=true
 # settings that cannot change the outcome
-OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "dataset.root", "dataset.download")
+OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "keep_weights", "dataset.root", "dataset.download")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,8 @@ class RunFolder:
     """runs/<digest> of a results folder.
 
     config.yaml and state.json are there from the start, checkpoint.pt while the run is unfinished, trace.parquet and
-    evaluations.parquet at its end; record.parquet is written last, so its presence means "finished".
+    evaluations.parquet at its end, and weights.pt if the weights are to be kept. record.parquet is written last, so its
+    presence means "finished".
     """
 
     def __init__(self, results: Path, run: str) -> None:

@@ -21,11 +21,13 @@ from adaptive_bench.execution import compilation, ranks
 from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
+from adaptive_bench.experiment.record import WEIGHTS
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import check_form
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams import waste
 from adaptive_bench.training.checkpoint import weights_digest
+from adaptive_bench.training.checkpoint import save, weights_digest
 from adaptive_bench.training.trainer import Diverged, Trainer
 
 
@@ -68,6 +70,8 @@ def train(cfg: DictConfig) -> float | None:
                 record = _record(planned, trainer, status=status, reason=reason)
                 summary |= record | {"started": started, "compiled_graphs": compiled}
             if among.is_first:
+                if cfg.keep_weights and status == "done":
+                    save(trainer.model.state_dict(), planned.folder.path / WEIGHTS)
                 planned.folder.finish(steps=trainer.steps, evaluations=trainer.evaluations, record=summary)
     return _say(planned, f"kept in {planned.folder.path}", among)
 

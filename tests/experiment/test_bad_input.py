@@ -28,6 +28,7 @@ BAD = [
     (["seed=-1"], ["seed=-1"]),
     (["seed=1.5"], ["seed=1.5"]),
     (["threads=0"], ["threads=0"]),
+    (["keep_weights=maybe"], ["keep_weights='maybe': true or false"]),
     (["scheduler=inner_product_test", "scheduler.half_life=0", "estimator=microbatch", "model=mlp"],
      ["scheduler.half_life=0", "4 micro-batches", "chunks=32"]),
     (["scheduler=smith", "lr_schedule=cosine"], ["scheduler=smith", "add lr_rule=smith"]),

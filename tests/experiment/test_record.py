@@ -35,7 +35,7 @@ def test_a_seed_makes_another_run_of_the_same_cell():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"results": "b"}, {"threads": 8}, {"logger": {"project": "p"}}, {"progress": False}, {"epochs": 4.0},
+    [{"results": "b"}, {"threads": 8}, {"logger": {"project": "p"}}, {"progress": False}, {"keep_weights": True}, {"epochs": 4.0},
      {"dataset": {"root": "elsewhere", "train_size": None}}],
 )  # fmt: skip
 def test_what_cannot_change_the_outcome_is_no_part_of_the_identity(settings):
