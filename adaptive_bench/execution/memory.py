@@ -23,6 +23,13 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "descriptor" not in text and any(part in text for part in OUT_OF_MEMORY)
 
 
+def release() -> None:
+    """Give what this process holds and does not use back to the device and to the system."""
+    torch.cuda.empty_cache()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)  # the allocator keeps large buffers, and with them addresses and the resident set
+
+
 class Gauge(Protocol):
     """Reads the peak of memory since the last reset, as a share of what this process could take at most."""
 
@@ -73,8 +80,7 @@ class CpuGauge:
             ) from error
 
     def reset(self) -> None:
-        if platform.libc_ver()[0] == "glibc":
-            ctypes.CDLL(None).malloc_trim(0)  # the allocator keeps large buffers, and so would the resident set
+        release()
         (PROCESS / "clear_refs").write_text("5")  # the peak is the present resident set
 
     def used(self) -> float:

@@ -26,7 +26,6 @@ from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import check_form
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams import waste
-from adaptive_bench.training.checkpoint import weights_digest
 from adaptive_bench.training.checkpoint import save, weights_digest
 from adaptive_bench.training.trainer import Diverged, Trainer
 

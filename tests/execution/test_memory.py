@@ -47,9 +47,9 @@ def test_a_peak_is_that_since_the_last_reset() -> None:
 
 
 RUN = (
-    "dataset=digits", "dataset.train_size=1024", "dataset.validation_size=50", "dataset.test_size=50", "model=resnet8",
-    "model.norm=group", "scheduler.initial=1024", "batch_size.maximum=1024", "optimizer.lr=0.1", "epochs=2", "threads=1",
-    "progress=false",
+    "dataset=lengths", "dataset.train_size=1024", "dataset.validation_size=50", "dataset.test_size=50", "model=gpt_mini",
+    "model.width=64", "model.layers=2", "model.dropout=0", "scheduler.initial=1024", "batch_size.maximum=1024",
+    "optimizer=adamw", "epochs=3", "threads=1", "progress=false",
 )  # fmt: skip
 CHILD = """
 import resource, sys
@@ -58,7 +58,6 @@ from hydra.core.hydra_config import HydraConfig
 from adaptive_bench.__main__ import conf
 from adaptive_bench.execution.memory import _table, PROCESS
 from adaptive_bench.experiment import run
-
 room, overrides = int(sys.argv[1]), sys.argv[2:]
 with initialize_config_dir(str(conf()), version_base="1.3"):
     cfg = compose("config", overrides, return_hydra_config=True)
