@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from adaptive_bench.validation import Count, Growth, NotNegative, Positive, check_fields
+from adaptive_bench.validation import Count, Dropped, Growth, NotNegative, Positive, check_fields
 
 NANOSECOND = 1e-9  # seconds; sums of floats and clocks are no finer, so a request this late is in time
 
@@ -63,8 +63,12 @@ class Profile:
         return size / self.seconds(size)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Policy(ABC):
     """`decide` is pure. What a policy has learnt is one number, its limit of the batch size, which is handed in and out."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def start(self, profile: Profile) -> float:
@@ -102,9 +106,6 @@ class Window(Policy):
     wait: NotNegative  # seconds
     limit: Count | None = None
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
     def start(self, profile: Profile) -> float:
         limit = profile.largest(self.wait) if self.limit is None else self.limit
         if limit < 1:
@@ -133,12 +134,7 @@ class Aimd(Policy):
     deadline: Positive  # seconds that a batch may take
     initial: Count = 1
     step: Growth = 1
-    backoff: Positive = 0.1
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.backoff >= 1:
-            raise ValueError(f"backoff={self.backoff:g}: a share below 1 is expected")
+    backoff: Dropped = 0.1
 
     def start(self, profile: Profile) -> float:
         check_deadline(self.deadline, profile)
@@ -162,9 +158,6 @@ class Deadline(Policy):
     """
 
     deadline: Positive  # seconds from the arrival
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def start(self, profile: Profile) -> float:
         check_deadline(self.deadline, profile)

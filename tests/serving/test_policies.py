@@ -69,7 +69,7 @@ def test_the_largest_batch_of_a_profile():
         (lambda: Window(wait=1.0, limit=0), "limit=0: a whole number from 1 up"),
         (lambda: Deadline(deadline=0.0), "deadline=0.0: a finite number above 0"),
         (lambda: Deadline(deadline=math.nan), "deadline=nan: a finite number above 0"),
-        (lambda: Aimd(deadline=1.0, backoff=1.0), "backoff=1: a share below 1"),
+        (lambda: Aimd(deadline=1.0, backoff=1.0), "backoff=1.0: a finite number from 0 up and below 1"),
         (lambda: Aimd(deadline=1.0, initial=0), "initial=0: a whole number from 1 up"),
     ],
 )
