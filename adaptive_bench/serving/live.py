@@ -32,6 +32,10 @@ class _Waiting:
     request: Any
     answer: asyncio.Future[Any]
 
+    def refuse(self, why: str) -> None:
+        if not self.answer.done():  # else its client may have gone
+            self.answer.set_exception(Refused(why))
+
 
 class Batcher:
     """Answers requests in batches that a policy chooses. `work` runs beside the tasks that call `answer`.
@@ -44,7 +48,7 @@ class Batcher:
         self.forward, self.policy, self.profile, self.queue = forward, policy, profile, queue
         self.limit = policy.start(profile)
         self.sizes, self.seconds = list[int](), list[float]()  # of the batches so far
-        self._ages, self._waiting = deque[float](), deque[_Waiting]()
+        self._ages, self._waiting, self._served = deque[float](), deque[_Waiting](), list[_Waiting]()
         self._came = asyncio.Event()
         self._stopped = False
 
@@ -68,9 +72,8 @@ class Batcher:
                 await self._step()
         finally:
             self._stopped = True
-            for waiting in self._waiting:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(Refused("the server has stopped"))
+            for waiting in (*self._served, *self._waiting):
+                waiting.refuse("the server has stopped")
 
     async def _step(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -85,21 +88,17 @@ class Batcher:
             return
         if isinstance(decision, Drop):
             for waiting in self._take(decision.count):
-                waiting.answer.set_exception(Refused("it can no longer be answered in time"))
+                waiting.refuse("it can no longer be answered in time")
             return
-        batch = self._take(decision.size)
+        self._served = self._take(decision.size)
         started = clock()
-        try:
-            answers = await asyncio.to_thread(self.forward, [waiting.request for waiting in batch])
-        except BaseException:
-            self._waiting.extendleft(reversed(batch))  # to be refused with the others
-            raise
+        answers = await asyncio.to_thread(self.forward, [waiting.request for waiting in self._served])
         took = clock() - started
-        self.limit = self.policy.next_limit(self.limit, size=len(batch), seconds=took)
-        self.sizes.append(len(batch))
+        self.limit = self.policy.next_limit(self.limit, size=decision.size, seconds=took)
+        self.sizes.append(decision.size)
         self.seconds.append(took)
-        for waiting, answer in zip(batch, answers, strict=True):
-            if not waiting.answer.done():  # its client may have gone
+        for waiting, answer in zip(self._served, answers, strict=True):
+            if not waiting.answer.done():
                 waiting.answer.set_result(answer)
 
     def _take(self, count: int) -> list[_Waiting]:

@@ -154,17 +154,21 @@ class Deadline(Policy):
     """n = max{k <= waiting: age of the oldest + t(k) <= D}; never waits.
 
     A request that not even a pass of its own could answer in time, age + t(1) > D, is refused: BentoML sheds load by this test.
-    An old request makes the batch small, and small batches make requests old: near saturation this can lose to a window.
+    An old request makes the batch small, and small batches make requests old: near saturation this rule alone serves ever smaller
+    batches. `at_least=k` refuses whoever would force a batch of fewer than k upon those behind, age + t(k) > D, as Nexus's early
+    drop does (Shen et al., SOSP 2019).
     """
 
     deadline: Positive  # seconds from the arrival
+    at_least: Count = 1
 
     def start(self, profile: Profile) -> float:
         check_deadline(self.deadline, profile)
         return math.inf
 
     def decide(self, now: float, arrivals: Sequence[float], *, limit: float, profile: Profile) -> Decision:
-        latest = now + profile.seconds(1) - self.deadline - NANOSECOND  # an arrival before it is expired
+        together = min(self.at_least, len(arrivals))
+        latest = now + profile.seconds(together) - self.deadline - NANOSECOND  # an arrival before it is expired
         if arrivals[0] < latest:
             return Drop(next((at for at, arrival in enumerate(arrivals) if arrival >= latest), len(arrivals)))
         size = min(len(arrivals), profile.largest(self.deadline - (now - arrivals[0])))
