@@ -56,7 +56,7 @@ def notes(rows: Sequence[Row], profile: Profile, under: Conditions) -> list[str]
     return [
         f"A forward pass of n requests takes t(n) = {1e3 * profile.tau0:.4g} + {1e3 * profile.alpha:.4g} n ms"
         + (" (least squares over measured medians); rows are live." if live else "; rows are simulated with it."),
-        f"Deadline D = {1e3 * under.deadline:g} ms; window W = {1e3 * under.wait:g} ms, with as many requests as can be "
+        f"Deadline D = {1e3 * under.deadline:.4g} ms; window W = {1e3 * under.wait:.4g} ms, with as many requests as can be "
         "processed in it; the tuned window has the highest goodput of those tried under Poisson arrivals of another seed. "
         "`deadline, N/2` refuses who would force a batch of less than half of what D allows.",
         f"Load 1 = {_short(saturated)} requests a second: a server always busy with the largest batches that D allows. "
