@@ -53,12 +53,7 @@ def burst_rates(rate: float, *, factor: float, share: float, stay: float) -> tup
 
 def replayed(times: Sequence[float], *, rate: float | None = None) -> Times:
     """A recorded list from its first arrival on; with `rate` it is stretched to that many requests a second."""
-    if len(times) < 2:
-        raise ValueError(f"a recording of {len(times)} arrivals: at least two are expected")
-    found = np.array(times, dtype=float)
-    if not np.isfinite(found).all() or (np.diff(found) < 0).any():
-        at = int(np.argmax(~np.isfinite(found) | (np.diff(found, prepend=-np.inf) < 0)))
-        raise ValueError(f"arrival {at + 1} is {found[at]:g}: finite times in ascending order are expected")
+    found = ascending(times)
     found -= found[0]
     if rate is None:
         return found
@@ -66,6 +61,18 @@ def replayed(times: Sequence[float], *, rate: float | None = None) -> Times:
     if found[-1] == 0:
         raise ValueError("all arrivals of the recording have one time: it cannot be stretched to a rate")
     found *= (len(found) - 1) / (rate * found[-1])
+    return found
+
+
+def ascending(times: Sequence[float] | Times) -> Times:
+    """A copy of the times. Raises ValueError if there are none or they are out of order."""
+    found = np.array(times, dtype=float)
+    if not len(found):
+        raise ValueError("no arrivals: at least one time is expected")
+    wrong = ~np.isfinite(found) | (np.diff(found, prepend=-np.inf) < 0)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(f"arrival {at + 1} is {found[at]:g}: finite times in ascending order are expected")
     return found
 
 

@@ -88,6 +88,8 @@ def _outcome(
     if model is None:
         return measured(simulate(arrivals, policy, profile, queue=under.queue)), None
     live = asyncio.run(serve(model.samples, arrivals, model.forward, policy, profile, queue=under.queue))
+    if not len(live.sizes):  # all were refused
+        return measured(live), None
     times = replayed_seconds(live.sizes, live.seconds)
     return measured(live), measured(simulate(arrivals, policy, profile, queue=under.queue, seconds=times))
 
@@ -104,13 +106,15 @@ def arrival_lists(profile: Profile, under: Conditions) -> Iterator[tuple[str, fl
 
 
 def policies(profile: Profile, under: Conditions, *, rate: float) -> dict[str, Policy]:
-    """The four policies, and the window that is best at this rate."""
+    """The four policies, the window that is best at this rate, and deadlines that refuse whoever would halve the batch."""
+    half = max(1, int(min(profile.largest(under.deadline), under.queue)) // 2)
     return {
         "single": Single(),
         "window": Window(wait=under.wait),
         "window, tuned": best_window(profile, under, rate=rate),
         "aimd": Aimd(deadline=under.deadline),
         "deadline": Deadline(deadline=under.deadline),
+        "deadline, N/2": Deadline(deadline=under.deadline, at_least=half),
     }
 
 

@@ -32,6 +32,10 @@ class _Waiting:
     request: Any
     answer: asyncio.Future[Any]
 
+    def refuse(self, why: str) -> None:
+        if not self.answer.done():  # else its client may have gone
+            self.answer.set_exception(Refused(why))
+
 
 class Batcher:
     """Answers requests in batches that a policy chooses. `work` runs beside the tasks that call `answer`.
@@ -44,7 +48,7 @@ class Batcher:
         self.forward, self.policy, self.profile, self.queue = forward, policy, profile, queue
         self.limit = policy.start(profile)
         self.sizes, self.seconds = list[int](), list[float]()  # of the batches so far
-        self._ages, self._waiting = deque[float](), deque[_Waiting]()
+        self._ages, self._waiting, self._served = deque[float](), deque[_Waiting](), list[_Waiting]()
         self._came = asyncio.Event()
         self._stopped = False
 
@@ -68,9 +72,8 @@ class Batcher:
                 await self._step()
         finally:
             self._stopped = True
-            for waiting in self._waiting:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(Refused("the server has stopped"))
+            for waiting in (*self._served, *self._waiting):
+                waiting.refuse("the server has stopped")
 
     async def _step(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -85,21 +88,17 @@ class Batcher:
             return
         if isinstance(decision, Drop):
             for waiting in self._take(decision.count):
-                waiting.answer.set_exception(Refused("it can no longer be answered in time"))
+                waiting.refuse("it can no longer be answered in time")
             return
-        batch = self._take(decision.size)
+        self._served = self._take(decision.size)
         started = clock()
-        try:
-            answers = await asyncio.to_thread(self.forward, [waiting.request for waiting in batch])
-        except BaseException:
-            self._waiting.extendleft(reversed(batch))  # to be refused with the others
-            raise
+        answers = await asyncio.to_thread(self.forward, [waiting.request for waiting in self._served])
         took = clock() - started
-        self.limit = self.policy.next_limit(self.limit, size=len(batch), seconds=took)
-        self.sizes.append(len(batch))
+        self.limit = self.policy.next_limit(self.limit, size=decision.size, seconds=took)
+        self.sizes.append(decision.size)
         self.seconds.append(took)
-        for waiting, answer in zip(batch, answers, strict=True):
-            if not waiting.answer.done():  # its client may have gone
+        for waiting, answer in zip(self._served, answers, strict=True):
+            if not waiting.answer.done():
                 waiting.answer.set_result(answer)
 
     def _take(self, count: int) -> list[_Waiting]:
@@ -151,32 +150,31 @@ def measured_profile(forward: Forward, requests: Sequence[Any], *, largest: int 
     """t(n) = tau0 + alpha n by least squares, neither of them negative, over the medians at n = 1, 2, 4, ... `largest`.
 
     A time is from sending n requests at once to having all answers: a saturated server spends the batcher's share of it, too.
-    The first pass of a size is not counted: it allocates.
+    The sizes take turns, so that a slow minute of the machine slows them all; of two passes in a row the second counts.
     """
     check("largest", largest, Count)
     check("repeats", repeats, Count)
     sizes = [2**power for power in range(largest.bit_length())]
-    times = [asyncio.run(_passes(forward, [requests[at % len(requests)] for at in range(size)], repeats + 1)) for size in sizes]
-    (tau0, alpha), _ = nnls(np.array([[1.0, size] for size in sizes]), np.median(np.array(times)[:, 1:], axis=1))
+    batches = [[requests[at % len(requests)] for at in range(size)] for size in sizes]
+    times = [[asyncio.run(_second_pass(forward, batch)) for batch in batches] for _ in range(repeats)]
+    (tau0, alpha), _ = nnls(np.array([[1.0, size] for size in sizes]), np.median(times, axis=0))
     return Profile(tau0=float(tau0), alpha=float(alpha))
 
 
-async def _passes(forward: Forward, batch: Sequence[Any], repeats: int) -> list[float]:
+async def _second_pass(forward: Forward, batch: Sequence[Any]) -> float:
     # the profile is not known yet, and a window of a given limit does not ask for it
     together = Window(wait=3600, limit=len(batch))
     batcher = Batcher(forward, together, Profile(tau0=1.0, alpha=0.0), queue=len(batch))
-    worker, times = asyncio.create_task(batcher.work()), list[float]()
-    try:
-        for _ in range(repeats):
+    worker, started = asyncio.create_task(batcher.work()), math.nan
+    with suppress(Refused):  # the worker has ended
+        for _ in range(2):
             started = time.perf_counter()
             await asyncio.gather(*(batcher.answer(request) for request in batch))
-            times.append(time.perf_counter() - started)
-    except Refused:  # the worker has ended
-        pass
+    took = time.perf_counter() - started
     worker.cancel()
     with suppress(asyncio.CancelledError):
         await worker  # an error of the model comes out here
-    return times
+    return took
 
 
 def torch_forward(model: "nn.Module", *, device: str = "cpu") -> Forward:

@@ -1,7 +1,7 @@
 """What a server did, in numbers: latency, throughput, goodput, violations."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -52,6 +52,7 @@ def measure(outcome: Outcome, *, deadline: float, since: Literal["intended", "se
     in_time = outcome.answered & (latency <= deadline + NANOSECOND)
     span = float(outcome.left.max() - outcome.intended.min())
     kept = latency[outcome.answered]
+    missed = batch_means(1.0 - in_time)
     sizes, counts = np.unique(outcome.sizes, return_counts=True)
     return Measures(
         mean=batch_means(kept),
@@ -60,7 +61,7 @@ def measure(outcome: Outcome, *, deadline: float, since: Literal["intended", "se
         p99=batch_means(kept, percentile(99)),
         throughput=len(kept) / span,
         goodput=float(in_time.sum()) / span,
-        violations=batch_means(1.0 - in_time),
+        violations=replace(missed, low=float(np.clip(missed.low, 0, 1)), high=float(np.clip(missed.high, 0, 1))),  # a share
         refused=1 - len(kept) / len(latency),
         batch=float(outcome.sizes.mean()) if len(outcome.sizes) else np.nan,
         sizes=dict(zip(sizes.tolist(), counts.tolist(), strict=True)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from adaptive_bench.validation import Count, Growth, NotNegative, Positive, check_fields
+from adaptive_bench.validation import Count, Dropped, Growth, NotNegative, Positive, check_fields
 
 NANOSECOND = 1e-9  # seconds; sums of floats and clocks are no finer, so a request this late is in time
 
@@ -63,8 +63,12 @@ class Profile:
         return size / self.seconds(size)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Policy(ABC):
     """`decide` is pure. What a policy has learnt is one number, its limit of the batch size, which is handed in and out."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def start(self, profile: Profile) -> float:
@@ -102,9 +106,6 @@ class Window(Policy):
     wait: NotNegative  # seconds
     limit: Count | None = None
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
     def start(self, profile: Profile) -> float:
         limit = profile.largest(self.wait) if self.limit is None else self.limit
         if limit < 1:
@@ -133,12 +134,7 @@ class Aimd(Policy):
     deadline: Positive  # seconds that a batch may take
     initial: Count = 1
     step: Growth = 1
-    backoff: Positive = 0.1
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.backoff >= 1:
-            raise ValueError(f"backoff={self.backoff:g}: a share below 1 is expected")
+    backoff: Dropped = 0.1
 
     def start(self, profile: Profile) -> float:
         check_deadline(self.deadline, profile)
@@ -158,20 +154,21 @@ class Deadline(Policy):
     """n = max{k <= waiting: age of the oldest + t(k) <= D}; never waits.
 
     A request that not even a pass of its own could answer in time, age + t(1) > D, is refused: BentoML sheds load by this test.
-    An old request makes the batch small, and small batches make requests old: near saturation this can lose to a window.
+    An old request makes the batch small, and small batches make requests old: near saturation this rule alone serves ever smaller
+    batches. `at_least=k` refuses whoever would force a batch of fewer than k upon those behind, age + t(k) > D, as Nexus's early
+    drop does (Shen et al., SOSP 2019).
     """
 
     deadline: Positive  # seconds from the arrival
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+    at_least: Count = 1
 
     def start(self, profile: Profile) -> float:
         check_deadline(self.deadline, profile)
         return math.inf
 
     def decide(self, now: float, arrivals: Sequence[float], *, limit: float, profile: Profile) -> Decision:
-        latest = now + profile.seconds(1) - self.deadline - NANOSECOND  # an arrival before it is expired
+        together = min(self.at_least, len(arrivals))
+        latest = now + profile.seconds(together) - self.deadline - NANOSECOND  # an arrival before it is expired
         if arrivals[0] < latest:
             return Drop(next((at for at, arrival in enumerate(arrivals) if arrival >= latest), len(arrivals)))
         size = min(len(arrivals), profile.largest(self.deadline - (now - arrivals[0])))

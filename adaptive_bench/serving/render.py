@@ -56,8 +56,9 @@ def notes(rows: Sequence[Row], profile: Profile, under: Conditions) -> list[str]
     return [
         f"A forward pass of n requests takes t(n) = {1e3 * profile.tau0:.4g} + {1e3 * profile.alpha:.4g} n ms"
         + (" (least squares over measured medians); rows are live." if live else "; rows are simulated with it."),
-        f"Deadline D = {1e3 * under.deadline:g} ms; window W = {1e3 * under.wait:g} ms, with as many requests as can be "
-        "processed in it; the tuned window has the highest goodput of those tried under Poisson arrivals of another seed.",
+        f"Deadline D = {1e3 * under.deadline:.4g} ms; window W = {1e3 * under.wait:.4g} ms, with as many requests as can be "
+        "processed in it; the tuned window has the highest goodput of those tried under Poisson arrivals of another seed. "
+        "`deadline, N/2` refuses who would force a batch of less than half of what D allows.",
         f"Load 1 = {_short(saturated)} requests a second: a server always busy with the largest batches that D allows. "
         f"{under.requests:,} requests a row"
         + (f", {count:,} where they are replayed" if count else "")
@@ -76,7 +77,7 @@ def figure(rows: Sequence[Row], under: Conditions) -> Figure:
     drawn = Figure(figsize=(4 * len(laws) + 2, 4), layout="constrained")  # no pyplot: its list of open figures is global
     panels = drawn.subplots(1, len(laws), sharey=True, squeeze=False)[0]
     for law, axes in zip(laws, panels, strict=True):
-        looks = zip("osvD^", ("-", "-", "--", ":", "-"), strict=True)  # the tuned window and aimd often fall on each other
+        looks = zip("osvD^*", ("-", "-", "--", ":", "-", "--"), strict=True)  # the tuned window and aimd often fall on each other
         for (marker, line), policy in zip(looks, dict.fromkeys(row.policy for row in rows), strict=True):
             points = [row.measures for row in rows if row.arrivals == law and row.policy == policy]
             x, y = [got.throughput for got in points], [1e3 * got.p99.value for got in points]

@@ -48,7 +48,7 @@ def test_a_recording_is_stretched_to_a_rate(tmp_path):
         (lambda: poisson(1.0, 0, np.random.default_rng(0)), "count=0: a whole number from 1 up"),
         (lambda: bursts(1.0, 10, np.random.default_rng(0), share=0.0), "share=0: a share of time between 0 and 1"),
         (lambda: bursts(1.0, 10, np.random.default_rng(0), factor=1.0), "factor=1.0: a finite number above 1"),
-        (lambda: replayed([1.0]), "a recording of 1 arrivals"),
+        (lambda: replayed([]), "no arrivals: at least one"),
         (lambda: replayed([1.0, 3.0, 2.0]), "arrival 3 is 2: finite times in ascending order"),
         (lambda: replayed([1.0, float("nan"), 2.0]), "arrival 2 is nan"),
         (lambda: replayed([1.0, 1.0], rate=2.0), "cannot be stretched"),

@@ -18,6 +18,7 @@ def test_deadline_and_aimd_against_the_best_window_at_eighty_percent(deadline):
         got = measure(simulate(arrivals, policy, PROFILE, queue=under.queue), deadline=deadline)
         print(f"D = {deadline:g}: {name:13} goodput {got.goodput:.3f}, violations {got.violations.value:.1%} of {rate:.2f}/s")
         goodput[name] = got.goodput
+    assert goodput["deadline, N/2"] > goodput["deadline"]  # which serves ever smaller batches
     # which of the three wins depends on the deadline; one by one is hopeless, and the window's tuning was on other arrivals
     assert min(goodput["window, tuned"], goodput["aimd"], goodput["deadline"]) > 100 * goodput["single"]
     assert goodput["window, tuned"] >= 0.98 * goodput["window"]
@@ -26,7 +27,7 @@ def test_deadline_and_aimd_against_the_best_window_at_eighty_percent(deadline):
 def test_one_row_for_each_and_one_closed_loop():
     rows = bench(PROFILE, Conditions(deadline=6.0, loads=(0.5, 0.8), requests=500, recording=[0.0, 1.0, 1.5, 4.0]))
     *open_rows, closed = rows
-    assert len(open_rows) == 5 * 3 * 2
+    assert len(open_rows) == 6 * 3 * 2
     assert {row.arrivals for row in open_rows} == {"Poisson", "bursts", "replayed"}
     assert closed.load == 0.8
     (same,) = [row for row in open_rows if (row.policy, row.load, row.arrivals) == ("window", 0.8, "Poisson")]

@@ -97,6 +97,26 @@ def test_an_error_of_the_model_reaches_the_caller():
         asyncio.run(serve([1], arrivals, broken, Single(), PROFILE, queue=10))
 
 
+def test_a_model_that_loses_an_answer_leaves_nobody_waiting():
+    async def run():
+        return await together(Batcher(lambda requests: requests[1:], Window(wait=0.01, limit=3), PROFILE, queue=9), range(5))
+
+    answers = asyncio.run(run())
+    assert answers[:2] == [1, 2]  # the strict zip finds out at the end
+    assert all(isinstance(answer, Refused) for answer in answers[2:])
+
+
+def test_a_client_that_has_gone_disturbs_nobody():
+    async def run():
+        batcher = Batcher(slept, Window(wait=0.02, limit=9), PROFILE, queue=9)
+        gone = asyncio.create_task(batcher.answer(1))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return await together(batcher, [5])
+
+    assert asyncio.run(run()) == [10]
+
+
 def test_a_batch_of_a_real_model_answers_as_one_by_one():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))

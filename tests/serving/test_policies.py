@@ -31,6 +31,9 @@ def test_a_deadline_takes_as_many_as_the_oldest_can_bear():
     assert decided(policy, 3.5, [1.0] * 9) == Run(1)  # exactly in time
     assert decided(policy, 3.5, [0.9, 0.95, 1.0, 2.0]) == Drop(2)
     assert decided(policy, 9.0, [0.9, 0.95]) == Drop(2)
+    early = Deadline(deadline=4.0, at_least=3)  # t(3) = 2.5: nobody older than 1.5, if three wait
+    assert decided(early, 2.6, [1.0, 1.2, 1.3]) == Drop(1)
+    assert decided(early, 2.6, [1.2, 1.3]) == Run(2)
 
 
 def test_aimd_adds_one_and_takes_a_tenth():
@@ -69,7 +72,7 @@ def test_the_largest_batch_of_a_profile():
         (lambda: Window(wait=1.0, limit=0), "limit=0: a whole number from 1 up"),
         (lambda: Deadline(deadline=0.0), "deadline=0.0: a finite number above 0"),
         (lambda: Deadline(deadline=math.nan), "deadline=nan: a finite number above 0"),
-        (lambda: Aimd(deadline=1.0, backoff=1.0), "backoff=1: a share below 1"),
+        (lambda: Aimd(deadline=1.0, backoff=1.0), "backoff=1.0: a finite number from 0 up and below 1"),
         (lambda: Aimd(deadline=1.0, initial=0), "initial=0: a whole number from 1 up"),
     ],
 )

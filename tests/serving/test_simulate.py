@@ -135,6 +135,8 @@ def test_bad_input_is_named():
     for queue in (0, -1, 2.5):
         with pytest.raises(ValueError, match=r"queue=.*: a whole number from 1 up"):
             simulate([0.0], Single(), profile, queue=queue)
+    with pytest.raises(ValueError, match="arrival 2 is 0: finite times in ascending order"):
+        simulate([1.0, 0.0], Single(), profile, queue=1)
     with pytest.raises(ValueError, match="clients=0"):
         simulate([0.0], Single(), profile, queue=1, clients=0)
     for late in (Deadline(deadline=1.0), Aimd(deadline=1.0)):
