@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -285,6 +286,25 @@ def goodput(run: Run) -> list[float]:
     return each_epoch(run, size)
 
 
+def memory(run: Run) -> list[float]:
+    """Twice the size after three steps with memory to spare, but no more than the line through all peaks allows."""
+    wishes, calm, peaks = [float(FIRST)], 0, list[tuple[int, Fraction]]()
+    for step, row in enumerate(run.rows[:-1]):
+        wish = float(run.granted[step]) if step else float(FIRST)
+        if step:  # the optimiser allocates in the first one
+            assert row["memory_used"] < 0.7
+            peaks.append((run.granted[step], Fraction(row["memory_used"])))
+            calm += 1
+        if calm == 3:
+            n, b, u = len(peaks), sum(size for size, _ in peaks), sum(peak for _, peak in peaks)
+            spread = n * sum(size * size for size, _ in peaks) - b * b
+            slope = (n * sum(size * peak for size, peak in peaks) - b * u) / spread if spread else Fraction(0)
+            best = math.floor((Fraction(9, 10) - (u - slope * b) / n) / slope) if slope > 0 else math.inf
+            calm, wish = 0, float(max(wish, min(best, 2 * wish)))
+        wishes.append(wish)
+    return wishes
+
+
 WISHES: dict[str, Callable[[Run], list[float]]] = {
     "fixed_small": by_clock(lambda epoch, fraction: FIRST),
     "fixed_large": by_clock(lambda epoch, fraction: LARGEST),
@@ -318,6 +338,7 @@ WISHES: dict[str, Callable[[Run], list[float]]] = {
     "simigrad": simigrad,
     "adadamp": adadamp,
     "goodput": goodput,
+    "memory": memory,
 }
 LIMITS = {  # smallest size, epochs between changes, largest factor of one change, multiple
     "gns": (2, 1, 2, 1), "gns_sheet": (4, 1, 2, 4), "deba": (16, 5, math.inf, 1), "deba_flags": (16, 5, math.inf, 1),

@@ -128,6 +128,8 @@ def test_every_sweep_composes_with_all_its_runs(sweep):
         assert (found.runs, len(arms)) == (5, 1)
     elif sweep == "lengths_packed_cpu":  # a part of lengths_cpu
         assert (found.runs, len(arms)) == (6, 2)
+    elif sweep == "memory_cpu":
+        assert (found.runs, len(arms)) == (9, 3)
     elif sweep == "serving_cpu":  # a model to be served; what is compared are the policies
         assert found.runs == 1
     else:

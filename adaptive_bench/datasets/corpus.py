@@ -37,8 +37,11 @@ def corpus(
     text, and for sizes above what they hold.
     """
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
-    whole, numbers = read_corpus(name, root=root, download=download)
-    texts = {split: text[: _size(split, sizes[split], available=len(text))].to(device) for split, text in whole.items()}
+    words, numbers = read_corpus(name, root=root, download=download)
+    texts = {
+        split: encode(part[: _size(split, sizes[split], available=len(part))], numbers, split=split).to(device)
+        for split, part in words.items()
+    }
     return LanguageModelling(
         train=texts.pop("train"),
         held_out=texts,
@@ -49,8 +52,8 @@ def corpus(
     )
 
 
-def read_corpus(name: str, *, root: str, download: bool) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """The token ids (n,) of each split on the CPU, <eos> after each line, and the ids of the words of the whole training file.
+def read_corpus(name: str, *, root: str, download: bool) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """The words of each split, <eos> after each line, and the ids of the words of the whole training file.
 
     Raises ValueError for files that are missing, empty or not text.
     """
@@ -58,7 +61,7 @@ def read_corpus(name: str, *, root: str, download: bool) -> tuple[dict[str, Tens
     paths = locate(name, root=root, download=download).paths
     words = {split: read_words(path, command=command) for split, path in zip(("train", "validation", "test"), paths, strict=True)}
     numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
-    return {split: encode(part, numbers, split=split) for split, part in words.items()}, numbers
+    return words, numbers
 
 
 def read_words(path: Path, *, command: str) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from adaptive_bench.datasets.corpus import END_OF_LINE, read_corpus
+from adaptive_bench.datasets.corpus import END_OF_LINE, encode, read_corpus
 from adaptive_bench.datasets.sentences import Sentences
 from adaptive_bench.validation import Count, checked
 
@@ -41,8 +41,9 @@ def lines(
     sizes above what they hold.
     """
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
-    texts, numbers = read_corpus(name, root=root, download=download)
+    words, numbers = read_corpus(name, root=root, download=download)
     end = numbers[END_OF_LINE]
+    texts = {split: encode(part, numbers, split=split) for split, part in words.items()}
     kept = {split: _first(split, text, sizes[split], end=end, longest=longest) for split, text in texts.items()}
     return Sentences(train=kept.pop("train"), held_out=kept, vocabulary=len(numbers), end=end, seed=seed, device=device)
 

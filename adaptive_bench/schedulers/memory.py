@@ -64,7 +64,8 @@ class MemoryControl(Stateful):
         elif self.calm == CALM:
             self.calm = 0
             half_way = math.inf if self.ceiling is None or self.best < math.inf else (self.limit + self.ceiling) // 2
-            self._set(min(self.best, 2 * self.limit, half_way))
+            # noise may bend the line, but where memory is idle nothing has to shrink
+            self._set(max(self.limit, min(self.best, 2 * self.limit, half_way)))
 
     def exhausted(self, size: int) -> None:
         """Memory ran out in a pass of this size."""

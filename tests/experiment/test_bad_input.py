@@ -96,6 +96,17 @@ BAD = [
     (["precision=fp8"], ["precision='fp8'", "fp32 or bf16 or fp16"]),
     (["precision=16"], ["precision=16"]),
     (["compile=maybe"], ["compile='maybe'", "true or false"]),
+    (["batching=bucketed"], ["batching", "Classification", "dataset=ptb_lines"]),
+    (["dataset=lengths", "model=lstm_small", "batching=packed"], ["batching.group=packed", "LanguageLSTM", "model=gpt_mini"]),
+    (["dataset=lengths", "model=gpt_mini", "batching=packed", "scheduler=gns"], ["group=packed", "grad_variance", "padded"]),
+    (["dataset=lengths", "model=gpt_mini", "batching=packed", "batching.block=20"], ["batching.block=20", "40 tokens"]),
+    (["dataset=lengths", "model=gpt_mini", "batching=tokens", "scheduler=linear"], ["batching.count=tokens", "size.minimum"]),
+    (["dataset=lengths", "model=gpt_mini", "batching=tokens", "batching.buckets=1"], ["batching.buckets=1", "from 2 up"]),
+    (["dataset=ptb_lines", "dataset.root=nowhere", "model=lstm_small"], ["nowhere/ptb/ptb.train.txt is missing"]),
+    (["order=by_length"], ["order", "Classification", "order=shuffled"]),
+    (["memory=limit", "memory.low=0.95"], ["memory.low=0.95, high=0.9", "0 < low"]),
+    (["scheduler=memory", "scheduler.margin=0.5"], ["scheduler.low=0.7", "0 < low"]),
+    (["scheduler=memory", "memory=limit"], ["memory=limit: scheduler=memory", "leave memory out"]),
     (["compile=true", "scheduler=divebatch"], ["compile=true: Auto measures", "estimator=microbatch or compile=false"]),
 ]  # fmt: skip
 

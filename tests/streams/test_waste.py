@@ -1,18 +1,14 @@
 """Padding waste: measured on generated lengths, computed in closed form, and never below what is possible."""
 
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from adaptive_bench.datasets.corpus import read_words
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import LengthBatching, SentenceStream, waste
 from adaptive_bench.streams.packing import least_bins, pack
-from adaptive_bench.streams.sentences import starts_of
 
 
 def measured(lengths: np.ndarray, batching: LengthBatching, *, rows: int) -> float:
@@ -100,27 +96,3 @@ def test_bins_of_rows_just_above_a_half_are_half_empty() -> None:
     assert len(pack(lengths, capacity=40)) == least_bins(lengths, capacity=40) == 10  # L1 says 6
     with pytest.raises(ValueError, match="a row of 41 tokens does not fit into 40 positions"):
         pack([41], capacity=40)
-
-
-FILE = Path(os.environ.get("ADAPTIVE_BENCH_DATA", "../shared/data")) / "ptb" / "ptb.train.txt"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not FILE.exists(), reason="ptb.train.txt in ADAPTIVE_BENCH_DATA/ptb")
-def test_penn_treebank_line_by_line() -> None:
-    """Shares of padding that were computed independently, at 32 rows; other permutations differ by some tenths."""
-    words = read_words(FILE, command="")
-    lengths = np.diff(starts_of(np.array([word == "<eos>" for word in words]), end=True))
-    assert (len(lengths), lengths.sum(), lengths.max()) == (42_068, 929_589, 83)
-    found = {
-        "fixed": LengthBatching(group="none", pad_to="data"), "padded": LengthBatching(group="none"),
-        "pool 10": LengthBatching(group="sorted", pool=10), "pool 50": LengthBatching(group="sorted", pool=50),
-        "pool 100": LengthBatching(group="sorted"), "buckets": LengthBatching(group="buckets"),
-        "tokens": LengthBatching(group="buckets", count="tokens"),
-    }  # fmt: skip
-    percent = {name: 100 * measured(lengths, batching, rows=32) for name, batching in found.items()}
-    expected = {"fixed": 73.4, "padded": 52.8, "pool 10": 13.8, "pool 50": 3.8, "pool 100": 2.1, "buckets": 11.0, "tokens": 9.4}
-    assert percent == pytest.approx(expected, abs=0.5)
-    assert 100 * waste.best_buckets(lengths, buckets=10)[0] == pytest.approx(8.7, abs=0.05)
-    assert len(pack(lengths, capacity=128)) == 7275
-    assert least_bins(lengths, capacity=128) == 7263
