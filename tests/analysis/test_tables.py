@@ -7,7 +7,7 @@ import pytest
 
 from adaptive_bench import analysis
 from adaptive_bench.analysis import read, table
-from adaptive_bench.analysis.columns import text_frame
+from adaptive_bench.analysis.columns import raw_rows, text_frame
 from adaptive_bench.analysis.tables import Table
 
 if TYPE_CHECKING:
@@ -266,3 +266,41 @@ def test_a_target_that_is_no_number_is_refused(two_by_three: Results) -> None:
 def test_uncommitted_changes_are_mentioned(results: Results) -> None:
     results.add(dirty=True)
     assert "1 of 1 runs were made from a working tree with uncommitted changes." in notes(only(results))
+
+
+def test_padding_is_shown_where_there_is_any(results: Results) -> None:
+    for seed in range(2):  # 1,000 samples of 1 ms each
+        results.add("padded", seed=seed, padded_samples=2000, least_padding=0.1, batch_variation=0.08)
+        results.add("dynamic", seed=seed, padded_samples=1250, least_padding=0.1, batch_variation=0.45)
+    found = only(results, baseline="padded")
+    columns = ["padding (%)", "least possible (%)", "variation of samples a batch", "samples a second"]
+    assert [cell(found, "padded", name) for name in columns] == ["50.0", "10.0", "0.08", "1,000"]
+    assert [cell(found, "dynamic", name) for name in columns] == ["20.0", "10.0", "0.45", "1,000"]
+    (_, row) = raw_rows(found)
+    assert (row["padding_percent"], row["tokens_per_second"]) == (pytest.approx(20), 1000)
+
+
+def test_no_padding_no_columns(two_by_three: Results) -> None:
+    assert not [name for name in text_frame(only(two_by_three)) if "padding" in name]
+
+
+def test_a_noise_scale_of_batches_by_length_is_called_biased(results: Results) -> None:
+    grouped = {"batching.group": "buckets"}
+    results.add("gns, bucketed", settings=grouped, statistics="grad_sq_norm grad_variance")
+    results.add("gns, padded", settings={"batching.group": "none"}, statistics="grad_sq_norm grad_variance")
+    results.add("fixed_small, bucketed", settings=grouped)
+    note = next(line for line in analysis.notes(only(results)) if line.startswith("Biased noise scale"))
+    assert "share a length in gns, bucketed, so" in note
+
+
+def test_peaks_of_memory_are_told(results: Results) -> None:
+    assert "Memory" not in notes(only_with(results, "fixed_small"))
+    results.add("memory", scheduler="memory", memory_used=0.884, memory_changes=3, memory_ran_out=1)
+    text = notes(only(results))
+    assert "Memory: memory at most 88 % of it, limit changed 3 times, memory ran out 1 times" in text
+    assert "The sizes of memory follow the machine's memory: elsewhere they are others." in text
+
+
+def only_with(results: Results, arm: str) -> Table:
+    results.add(arm)
+    return only(results)
