@@ -26,7 +26,7 @@ from adaptive_bench.training.trainer import Trainer
 
 POLICIES = {"fixed": 32, "padded": 32, "dynamic": 32, "bucketed": 32, "tokens": 32, "packed": 6}  # rows; packed ones of 128
 MODELS = ("gpt_mini", "lstm_200")
-ROUNDS, STEPS, MEASURED = 9, 2, 300  # rounds, steps a policy and round, batches of the noise scale
+ROUNDS, STEPS, MEASURED = 9, 2, 150  # rounds, steps a policy and round, batches of the noise scale
 RESULTS = tempfile.mkdtemp()
 NEEDS = frozenset({Stat.GRAD_VARIANCE, Stat.GRAD_SQ_NORM})
 

@@ -63,10 +63,10 @@ class CudaGauge:
 
 @final
 class CpuGauge:
-    """The resident set's peak over what the process holds and could still get.
+    """The resident set's peak over what the process held and could still get at the last reset.
 
-    That is the least of: the room below its control group's memory.max, below RLIMIT_AS, and the machine's MemAvailable. The
-    kernel's out-of-memory killer raises nothing, so a limit has to stay below it.
+    That is the least of: the room below its control group's memory.max, the machine's MemAvailable, and the room below RLIMIT_AS,
+    to which free pieces of the heap belong. The kernel's out-of-memory killer raises nothing, so a limit has to stay below it.
     """
 
     def __init__(self) -> None:
@@ -82,14 +82,32 @@ class CpuGauge:
     def reset(self) -> None:
         release()
         (PROCESS / "clear_refs").write_text("5")  # the peak is the present resident set
-
-    def used(self) -> float:
         status = _table(PROCESS / "status")
         room = [_table(Path("/proc/meminfo"))["MemAvailable"], *_group_room()]
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:
-            room.append(max(0, limit - status["VmSize"]))
-        return status["VmHWM"] / (status["VmRSS"] + min(room))
+            room.append(max(0, limit - status["VmSize"]) + _free_in_heap())
+        self.capacity = status["VmRSS"] + min(room)
+
+    def used(self) -> float:
+        return _table(PROCESS / "status")["VmHWM"] / self.capacity
+
+
+class _MallInfo(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = [(f"other{number}", ctypes.c_size_t) for number in range(8)] + [
+        ("fordblks", ctypes.c_size_t),
+        ("last", ctypes.c_size_t),
+    ]
+
+
+def _free_in_heap() -> int:
+    """Bytes that the allocator has addresses for and nobody uses; 0 where it does not say."""
+    if platform.libc_ver()[0] != "glibc" or not hasattr(libc := ctypes.CDLL(None), "mallinfo2"):
+        return 0
+    libc.mallinfo2.restype = _MallInfo
+    return int(libc.mallinfo2().fordblks)
 
 
 def _group_room() -> list[int]:
