@@ -27,6 +27,7 @@ Whole: TypeAlias = Annotated[int, Ge(0)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)  # 1 is not true, "1" is not 1
 KINDS = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", Path: "a path", NoneType: "null"}
+SIGNS = {Gt: ">", Ge: ">=", Lt: "<", Le: "<="}
 BOUNDS = {Gt: "above {}", Ge: "from {} up", Lt: "below {}", Le: "at most {}"}
 
 
@@ -40,22 +41,22 @@ def check(name: str, value: object, annotation: Any) -> None:
 
 def check_fields(settings: Any) -> None:
     """`check` of every constructor field of a dataclass."""
-    hints = _hints(type(settings))  # type: ignore[arg-type]
+    expects = _hints(type(settings))  # type: ignore[arg-type]
     for field in fields(settings):
         if field.init:
-            check(field.name, getattr(settings, field.name), hints[field.name])
+            check(field.name, getattr(settings, field.name), expects[field.name])
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
     """`check` of arguments by name. Raises ValueError, too, for a name that the function does not know."""
-    hints = _hints(function.__init__ if isinstance(function, type) else function)  # type: ignore[misc]
+    expects = hints(function)
     known = inspect.signature(function).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     for name, value in arguments.items():
         if name not in known and not takes_any:
             raise ValueError(f"{name}={value!r}: there is no such setting; one of {', '.join(known)} is expected")
-        if name in hints:
-            check(name, value, hints[name])
+        if name in expects:
+            check(name, value, expects[name])
 
 
 def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -85,6 +86,21 @@ def expected(annotation: Any) -> str:
     if origin is Callable:
         return "a function"
     return f"a mapping to {expected(args[1])}" if issubclass(origin, Mapping) else f"a list, each {expected(args[0])}"
+
+
+def bounds(annotation: Any) -> str:
+    """The range or the choices of an annotation, as short as can be: "> 0", ">= 0, < 1", "pair|sheet"; "" without any."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return ", ".join(f"{SIGNS[type(bound)]} {astuple(bound)[0]:g}" for bound in args[1:] if type(bound) in SIGNS)
+    if origin is Literal:
+        return "|".join(map(str, args))
+    return ", ".join(filter(None, map(bounds, args))) if origin in (Union, UnionType) else ""
+
+
+def hints(function: Any) -> Mapping[str, Any]:
+    """The annotations of what a class or a function takes, by name."""
+    return _hints(function.__init__ if isinstance(function, type) else function)  # type: ignore[misc]
 
 
 def one_of(name: str, value: object, choices: Collection[str]) -> None:

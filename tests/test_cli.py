@@ -248,6 +248,18 @@ def test_list_shows_every_option_of_every_slot(cli):
         assert any(name.strip() == file.stem and len(what.split()) >= 2 for _, name, what, *_ in cells), file
 
 
+def test_list_shows_the_range_of_a_setting():
+    from adaptive_bench.__main__ import conf
+    from adaptive_bench.experiment.catalogue import describe
+
+    shown = describe(conf() / "scheduler" / "gns.yaml")[-1]
+    assert "kappa=1 (> 0)" in shown
+    assert "estimator=pair (pair|sheet|raw)" in shown
+    assert "monotone=False " in shown
+    assert "dropout=0.1 (>= 0, < 1)" in describe(conf() / "model" / "gpt_mini.yaml")[-1]
+    assert "lr=0.001 " in describe(conf() / "optimizer" / "adamw.yaml")[-1]  # torch's own
+
+
 def test_list_shows_of_every_scheduler_what_it_is_what_it_needs_and_where_it_is_from():
     from adaptive_bench.__main__ import conf
     from adaptive_bench.experiment.catalogue import describe

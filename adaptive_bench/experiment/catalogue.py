@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adaptive_bench.schedulers import SizeScheduler
+from adaptive_bench.validation import bounds, hints
 
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it logs the errors that we print
 
@@ -49,7 +50,11 @@ def describe(file: Path) -> list[str]:
         raise ValueError(f"{file}: {not_found(settings['_target_'], error)}") from error
     lines = (inspect.getdoc(target) or "").splitlines()
     plain = cast(dict[str, Any], OmegaConf.to_container(settings))  # interpolations stay as they are written
-    shown = " ".join(f"{key}={value}" for key, value in plain.items() if not key.startswith("_"))
+    expects = hints(target)
+    ranges = {key: bounds(expects.get(key)) for key in plain}
+    shown = " ".join(
+        f"{key}={value}" + (f" ({ranges[key]})" if ranges[key] else "") for key, value in plain.items() if not key.startswith("_")
+    )
     more: list[str] = []
     if isinstance(target, type) and issubclass(target, SizeScheduler):
         more = [needs(target), "no" if target.not_for_blocks else "yes", source(target)]
