@@ -159,11 +159,11 @@ class GradientEstimator(ABC):
         stats = {Stat.GRAD_NORM: math.sqrt(sq_norm)}
         if Stat.ENTROPY in work.needs:
             stats[Stat.ENTROPY] = entropy.value(work.ranks)
+        if Stat.COMPONENT_VARIANCE in work.needs:
+            stats[Stat.COMPONENT_VARIANCE] = component_variance(gradients.values(), sq_norm=sq_norm)
         if memory is not None:
             split = work.chunks.limit is not None and work.physical_batch < len(work.batch)
             stats[Stat.MEMORY_USED] = max(work.ranks.gather(math.inf if split else memory.used()))
-        if Stat.COMPONENT_VARIANCE in work.needs:
-            stats[Stat.COMPONENT_VARIANCE] = component_variance(gradients.values(), sq_norm=sq_norm)
         if pieces is not None:
             stats |= pieces(sq_norm)
         if work.needs & EPOCH:
