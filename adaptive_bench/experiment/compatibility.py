@@ -92,6 +92,11 @@ def check_statistics(batching: LengthBatching, needs: AbstractSet[Stat]) -> None
             f"group=packed: a packed row holds several sentences, so {', '.join(asked)} would be of rows and not of sentences; "
             "take batching=tokens or padded"
         )
+    if batching.count == "tokens" and Stat.MICROBATCH_RATIO in needs:
+        raise ValueError(
+            "count=tokens: a budget of tokens holds any number of rows, and the ratio of equal micro-batches needs a multiple of "
+            "theirs; take batching=padded, or scheduler.estimator=pair"
+        )
     if batching.by_length:
         warnings.warn(
             f"batching: sentences of a batch share a length, so {', '.join(asked)} leave out how gradients differ between "
