@@ -20,7 +20,19 @@ from adaptive_bench.experiment.build import check_run
 from tests.conftest import composed
 
 VALUES = (0, -1, math.nan, math.inf, 1e30, "abc", None, [], {}, "", True)
-GROUPS = ("dataset", "model", "scheduler", "optimizer", "estimator", "lr_rule", "lr_schedule", "order", "logger")
+GROUPS = (
+    "dataset",
+    "model",
+    "scheduler",
+    "optimizer",
+    "estimator",
+    "lr_rule",
+    "lr_schedule",
+    "order",
+    "batching",
+    "memory",
+    "logger",
+)
 OPTIONS = [file for group in GROUPS for file in sorted((conf() / group).glob("[!_]*.yaml"))]
 OTHERS = {"root", "download", "architecture", "schedule", "results"}  # paths, and settings of another option
 
