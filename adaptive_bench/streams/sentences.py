@@ -31,7 +31,10 @@ class SentenceStream(Stream):
         self.tokens, self.starts, self.end, self.device = tokens, starts, end, device
         self.lengths = np.diff(starts)
         if len(self.lengths) == 0 or self.lengths.min() < 1:
-            raise ValueError(f"{len(self.lengths)} rows, the shortest of {self.lengths.min(initial=0)} tokens: rows of 1 or more")
+            shortest = self.lengths.min() if len(self.lengths) else 0
+            raise ValueError(
+                f"{len(self.lengths)} sentences, the shortest of {shortest} tokens: one or more are expected, each of a token or more"
+            )
         self.mean = float(self.lengths.mean())
         self.order = Order(len(self.lengths), seed=seed)
         self.batching = batching
