@@ -33,7 +33,7 @@ class SentenceStream(Stream):
         if len(self.lengths) == 0 or self.lengths.min() < 1:
             shortest = self.lengths.min() if len(self.lengths) else 0
             raise ValueError(
-                f"{len(self.lengths)} sentences, the shortest of {shortest} tokens: one or more are expected, each of a token or more"
+                f"{len(self.lengths)} sentences, the shortest of {shortest} tokens: at least one is expected, and in each a token"
             )
         self.mean = float(self.lengths.mean())
         self.order = Order(len(self.lengths), seed=seed)
