@@ -16,7 +16,7 @@ from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS
 from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, Finish
 from adaptive_bench.estimators.vector import component_variance, total_sq_norm
 from adaptive_bench.execution.clock import Clock
-from adaptive_bench.execution.memory import Gauge, gauge, ran_out
+from adaptive_bench.execution.memory import Gauge, gauge, ran_out, trim_heap
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import Snapshot
@@ -89,7 +89,7 @@ class GradientEstimator(ABC):
             memory.reset()
         before = Snapshot(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
         while True:
-            entropy = Entropy(clock=clock)
+            entropy = Entropy(clock=clock) if Stat.ENTROPY in needs else None
             work = BackwardRequest(
                 loss_fn=loss_fn,
                 model=model,
@@ -102,7 +102,7 @@ class GradientEstimator(ABC):
                 entropy=entropy,
             )
             try:
-                with entropy.watching(model) if Stat.ENTROPY in needs else nullcontext():
+                with entropy.watching(model) if entropy else nullcontext():
                     share, finish = self._measure(work) if needs & IN_PIECES else (work.backward(), work.add_up)
                 break
             except (RuntimeError, MemoryError) as error:
@@ -110,6 +110,7 @@ class GradientEstimator(ABC):
                     raise
                 chunks.halve(work.physical_batch, error, width=batch.width)
             before.restore()  # outside `except`: the exception keeps the activations alive
+            trim_heap()
         chunks.fitted(batch, measured=bool(needs))
         loss, *rows = ranks.all_reduce(share, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
         physical_batch = int(max(rows))
@@ -119,7 +120,7 @@ class GradientEstimator(ABC):
         of_pieces, stats = finish(), dict[Stat, float]()
         if needs:
             with clock.running("measure"):
-                stats = self._statistics(work, of_pieces, entropy, memory)
+                stats = self._statistics(work, of_pieces, memory)
         return BackwardResult(loss=loss, stats=stats, physical_batch=physical_batch)
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
@@ -148,7 +149,6 @@ class GradientEstimator(ABC):
         self,
         work: BackwardRequest,
         pieces: Callable[[float], Mapping[Stat, float]] | None,
-        entropy: Entropy,
         memory: Gauge | None,
     ) -> dict[Stat, float]:
         named = work.model.named_parameters()
@@ -157,8 +157,8 @@ class GradientEstimator(ABC):
         if not math.isfinite(sq_norm):
             return {}
         stats = {Stat.GRAD_NORM: math.sqrt(sq_norm)}
-        if Stat.ENTROPY in work.needs:
-            stats[Stat.ENTROPY] = entropy.value(work.ranks)
+        if work.entropy is not None:
+            stats[Stat.ENTROPY] = work.entropy.value(work.ranks)
         if Stat.COMPONENT_VARIANCE in work.needs:
             stats[Stat.COMPONENT_VARIANCE] = component_variance(gradients.values(), sq_norm=sq_norm)
         if memory is not None:

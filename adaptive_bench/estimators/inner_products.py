@@ -35,7 +35,7 @@ def inner_product_variance(work: BackwardRequest) -> float:
     gradient = {name: parameter.grad for name, parameter in work.model.named_parameters() if parameter.grad is not None}
     along, sq_norm, sq_deviations = _Along(work.model, gradient), total_sq_norm(gradient.values()), 0.0
     first, end = work.ranks.share(samples, least=2)
-    for start, stop in work.chunks.spans(first, end):
+    for start, stop in work.chunks.spans(first, end, width=work.batch.width):
         loss = work.loss_fn(along, work.batch.rows(start, stop))
         (by_output,) = torch.autograd.grad(loss, along.output)
         by_row = (wide(by_output) * wide(along.tangent)).flatten(1).sum(1) * (stop - start)

@@ -33,7 +33,7 @@ class BackwardRequest:
     chunks: PhysicalBatch
     ranks: Ranks
     clock: Clock  # its "measure" runs while something is done only to measure
-    entropy: Entropy | None = None  # is told which positions of a chunk are padding
+    entropy: Entropy | None = None  # where it is measured; is told which positions of a chunk are padding
     physical_batch: int = field(default=0, init=False)  # rows of the largest chunk so far
 
     def backward(self, rows: tuple[int, int] | None = None, *, around: Around = lambda start, stop: nullcontext()) -> float:

@@ -3,13 +3,13 @@
 import ctypes
 import platform
 import resource
+from functools import cache
 from pathlib import Path
 from typing import Protocol, final
 
 import torch
 
 OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # the second is oneDNN's
-NO_LIMIT = 2**63
 PROCESS = Path("/proc/self")
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -23,11 +23,16 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "descriptor" not in text and any(part in text for part in OUT_OF_MEMORY)
 
 
-def release() -> None:
-    """Give what this process holds and does not use back to the device and to the system."""
-    torch.cuda.empty_cache()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)  # the allocator keeps large buffers, and with them addresses and the resident set
+@cache
+def glibc() -> ctypes.CDLL | None:
+    """The C library of this process, if it is glibc."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+def trim_heap() -> None:
+    """Give the large buffers that the allocator keeps back to the system, and with them addresses and the resident set."""
+    if (library := glibc()) is not None:
+        library.malloc_trim(0)
 
 
 class Gauge(Protocol):
@@ -80,7 +85,7 @@ class CpuGauge:
             ) from error
 
     def reset(self) -> None:
-        release()
+        trim_heap()
         (PROCESS / "clear_refs").write_text("5")  # the peak is the present resident set
         status = _table(PROCESS / "status")
         room = [_table(Path("/proc/meminfo"))["MemAvailable"], *_group_room()]
@@ -104,10 +109,10 @@ class _MallInfo(ctypes.Structure):
 
 def _free_in_heap() -> int:
     """Bytes that the allocator has addresses for and nobody uses; 0 where it does not say."""
-    if platform.libc_ver()[0] != "glibc" or not hasattr(libc := ctypes.CDLL(None), "mallinfo2"):
+    if (library := glibc()) is None or not hasattr(library, "mallinfo2"):
         return 0
-    libc.mallinfo2.restype = _MallInfo
-    return int(libc.mallinfo2().fordblks)
+    library.mallinfo2.restype = _MallInfo
+    return int(library.mallinfo2().fordblks)
 
 
 def _group_room() -> list[int]:

@@ -66,7 +66,7 @@ class PhysicalBatch(Stateful):
     def watched(self, positions: int, *, measured: bool, clock: Clock) -> Iterator[None]:
         """Read the peak of a chunk of so many positions, where that is worth while."""
         self._passes += 1
-        if self.gauge is None or self.control is None or not self._worth_reading(measured):
+        if self.gauge is None or self.control is None or not self._worth_reading(self.control.changes, measured=measured):
             yield
             return
         with clock.running("store"):
@@ -78,12 +78,12 @@ class PhysicalBatch(Stateful):
             self.peak = max(used, self.peak) if self.peak == self.peak else used
             self.control.observe(positions, used, kind=kind, bound=self._bound)
 
-    def _worth_reading(self, measured: bool) -> bool:
-        if self.control is None or self._passes <= UNLIKE_LATER:
+    def _worth_reading(self, changes: int, *, measured: bool) -> bool:
+        if self._passes <= UNLIKE_LATER:
             return False
-        changes, count = self._read.get(measured, (-1, 0))
-        count = count + 1 if changes == self.control.changes else 1
-        self._read[measured] = self.control.changes, count
+        before, count = self._read.get(measured, (changes, 0))
+        count = count + 1 if changes == before else 1
+        self._read[measured] = changes, count
         return count <= LOOKED_AT or self._passes % LOOK_EVERY == 0
 
     def halve(self, rows: int, error: BaseException, *, width: int = 1) -> None:

@@ -5,8 +5,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from adaptive_bench.execution.memory import release
-
 
 def random_state() -> dict[str, Any]:
     """Torch's generators, which dropout draws from: the CPU's, and that of the CUDA device in use."""
@@ -40,4 +38,4 @@ class Snapshot:
             self._generator.set_state(self._drawn)
         for buffer, kept in self._buffers:
             buffer.copy_(kept)
-        release()  # what is free comes in sizes that the next pass may have no use for
+        torch.cuda.empty_cache()  # of pieces in sizes that the next pass may have no use for; nothing on a CPU

@@ -1,6 +1,5 @@
 """The machine of a run: what is set at start-up, and what is kept in the record."""
 
-import ctypes
 import os
 import platform
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from adaptive_bench.execution import ranks
+from adaptive_bench.execution.memory import glibc
 from adaptive_bench.schema import UNKNOWN_JOBS
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -87,10 +87,9 @@ def tune_allocator() -> str:
     """
     if "MALLOC_MMAP_THRESHOLD_" in os.environ or "MALLOC_TRIM_THRESHOLD_" in os.environ:
         return "environment"
-    if platform.libc_ver()[0] != "glibc":
+    if (library := glibc()) is None:
         return "default"
-    mallopt = ctypes.CDLL(None).mallopt
-    set_both = all(mallopt(option, KEEP) == 1 for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD))
+    set_both = all(library.mallopt(option, KEEP) == 1 for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD))
     return "glibc, buffers kept" if set_both else "default"
 
 

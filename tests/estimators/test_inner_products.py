@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from adaptive_bench.estimators import Auto, MicroBatch, PerSample
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.models import mlp, transformer
+from adaptive_bench.schedulers.memory import MemoryControl
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 
@@ -58,6 +59,21 @@ def test_rows_of_text_through_attention() -> None:
         gradients.append(torch.cat([part.flatten() for part in parts]))
     seen = PerSample().backward(loss_fn, model, batch, ONLY)
     assert seen.stats[Stat.INNER_PRODUCT_VARIANCE] == pytest.approx(expected(torch.stack(gradients)), rel=1e-9)
+
+
+def test_a_limit_of_memory_counts_the_positions_of_a_row() -> None:
+    torch.manual_seed(0)
+    model = transformer(inputs=(), outputs=11, width=8, heads=2, layers=1, tied=False).double()
+    tokens, rows = torch.randint(11, (6, 7)), list[int]()
+
+    def loss_fn(model: nn.Module, batch: Batch) -> torch.Tensor:
+        rows.append(len(batch))
+        return F.cross_entropy(model(batch.inputs)[0].flatten(0, 1), batch.targets.flatten())
+
+    chunks = PhysicalBatch(memory=MemoryControl())
+    chunks.memory.limit = 12  # two rows of six
+    PerSample().backward(loss_fn, model, Batch(tokens[:, :-1], tokens[:, 1:]), ONLY, chunks=chunks)
+    assert rows == [2] * 6  # backward, and once more along the gradient
 
 
 def test_one_row_has_no_variance(small_mlp, loss_fn, make_batch) -> None:
