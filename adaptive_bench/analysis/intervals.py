@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
 
@@ -30,6 +30,26 @@ def t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> In
     mean = float(data.mean())
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * standard_deviation(data) / math.sqrt(n))
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
+
+
+def percent_interval(values: Iterable[float], *, resolution: float = 0.0, confidence: float = CONFIDENCE) -> Interval:
+    """The mean of percentages, with the bounds of a t interval of its logit ln(m / (100 - m)), which stay between 0 and 100.
+
+    The standard error of the logit is that of the mean times 100 / (m (100 - m)), by the delta method. Values are multiples of
+    `resolution`: their standard deviation is not taken to be smaller than that of the rounding, and the mean not to be closer to
+    0 or 100 than half a step.
+    """
+    plain = t_interval(data := np.fromiter(values, dtype=float), confidence=confidence)
+    if math.isnan(plain.low) or not 0 <= plain.mean <= 100:
+        return plain
+    spread = max(standard_deviation(data), resolution / math.sqrt(12))
+    if spread == 0:
+        return plain
+    nearest = max(resolution / 2, 1e-9)
+    centre = min(max(plain.mean, nearest), 100 - nearest)
+    half = float(stats.t.ppf((1 + confidence) / 2, plain.n - 1) * spread / math.sqrt(plain.n)) * 100 / (centre * (100 - centre))
+    low, high = (float(100 * special.expit(special.logit(centre / 100) + shift)) for shift in (-half, half))
+    return replace(plain, low=low if plain.mean > 0 else 0.0, high=high if plain.mean < 100 else 100.0)
 
 
 def log_t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Interval:

@@ -7,28 +7,44 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import PchipInterpolator
 
 from .read import Runs
 
 FRACTIONS = (1.0, 0.98, 0.95)
 COSTS = ("samples", "steps", "seconds")
+EARLY = 2  # a crossing up to this evaluation (the untrained model's is number 0) lies between too few points to be placed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossing:
-    """Where a validation curve first meets the target; seconds are train + measure."""
+    """Where a validation curve meets the target and still does at its next evaluation; seconds are train + measure.
+
+    `line` are the samples at which a straight line between the two evaluations crosses: how far it is from `samples` says how much
+    the interpolation decides. `first` are the samples of the first crossing, sustained or not. Not `confirmed`: the target is met
+    at the last evaluation, and no other follows. `early`: met within the first two evaluations, where nothing can be interpolated.
+    """
 
     samples: float
     steps: float
-    seconds: float
+    train: float
+    measure: float
+    line: float
+    first: float
+    confirmed: bool
+    early: bool
+
+    @property
+    def seconds(self) -> float:
+        return self.train + self.measure
 
 
 def levels(runs: Runs, *, baseline: pd.DataFrame, fractions: Sequence[float] = FRACTIONS) -> dict[float, float]:
     """Targets start + f * (b - start): the share f of the way from the untrained model to the baseline.
 
     b is the median over the baseline's runs of the best validation value (the rule of AlgoPerf, Dahl et al. 2023), start the
-    median at 0 samples. Perplexities are taken as logarithms: they start so high that 95 % of the plain way is almost none. Runs
-    that diverged set no target; with no other run in `baseline` (its records) the targets are nan.
+    median at 0 samples. Perplexities are taken as logarithms: they start so high that 95 % of the plain way is almost none. Only
+    runs that are done set a target; with no such run in `baseline` (its records) the targets are nan.
     """
     done = baseline[baseline["status"] == "done"]
     if done.empty:
@@ -42,33 +58,75 @@ def levels(runs: Runs, *, baseline: pd.DataFrame, fractions: Sequence[float] = F
 
 
 def crossing(curve: pd.DataFrame, *, target: float, maximise: bool) -> Crossing | None:
-    """The first crossing of a run's own validation curve, linear between its points; None if it misses the target."""
+    """The sustained crossing of a run's own validation curve; None if it misses the target.
+
+    A crossing is sustained if the next evaluation meets the target, too: noise that passes it once does not count. It is placed
+    between its two evaluations by a monotone cubic (Fritsch and Butland 1984) in log samples, where learning curves are near
+    straight; steps and seconds follow the samples linearly.
+    """
     values = curve["value"].to_numpy(dtype=float)
     met = values >= target if maximise else values <= target
-    if not met.any():
+    sustained = met & np.append(met[1:], True)
+    if not sustained.any():
         return None
-    at = int(met.argmax())
+    at, first = int(sustained.argmax()), int(met.argmax())
+    samples = curve["samples"].to_numpy(dtype=float)
+    placed, line = _place(samples, values, at=at, target=target)
+    before = max(at - 1, 0)
+    width = samples[at] - samples[before]
+    share = (placed - samples[before]) / width if width else 1.0
+    others = curve[["step", "seconds_train", "seconds_measure"]].to_numpy(dtype=float)
+    steps, train, measure = others[before] + share * (others[at] - others[before])
+    return Crossing(
+        samples=placed,
+        steps=float(steps),
+        train=float(train),
+        measure=float(measure),
+        line=line,
+        first=placed if first == at else _place(samples, values, at=first, target=target)[0],
+        confirmed=at + 1 < len(values),
+        early=at <= EARLY,
+    )
+
+
+def _place(samples: np.ndarray, values: np.ndarray, *, at: int, target: float) -> tuple[float, float]:
+    """The samples between evaluations `at` - 1 and `at` where the curve meets the target: by the cubic, and by a line."""
     before = max(at - 1, 0)
     rise = values[at] - values[before]
     # met by the untrained model, or after a point that is not finite: no line to follow, so the point itself
-    share = (target - values[before]) / rise if rise and math.isfinite(rise) else 1.0
-    position = curve[["samples", "step", "seconds_train", "seconds_measure"]].to_numpy(dtype=float)
-    samples, steps, train, measure = position[before] + share * (position[at] - position[before])
-    return Crossing(samples=float(samples), steps=float(steps), seconds=float(train + measure))
+    if not (rise and math.isfinite(rise)):
+        return float(samples[at]), float(samples[at])
+    line = float(samples[before] + (target - values[before]) / rise * (samples[at] - samples[before]))
+    near = np.arange(max(before - 1, 0), min(at + 2, len(values)))  # one more on each side gives the slopes
+    near = near[np.isfinite(values[near]) & (samples[near] > 0)]
+    if samples[before] == 0 or len(near) < 3 or values[at] == target:
+        return line, line
+    x = np.log(samples[near])
+    found = PchipInterpolator(x, values[near]).solve(target, extrapolate=False)
+    inside = found[(found >= math.log(samples[before])) & (found <= math.log(samples[at]))]
+    return (float(np.exp(inside[0])) if len(inside) else line), line
 
 
 def costs(runs: Runs, *, records: pd.DataFrame, target: float) -> pd.DataFrame:
-    """What each run spent to reach the target, by seed; inf is a miss.
+    """What each run spent to reach the target, by seed, with the other fields of its crossing; inf is a miss.
 
-    A run that diverged counts as a miss even if it crossed the target earlier: its final model is unusable, and nobody could have
-    known that the crossing was the moment to stop. Counting it would reward a method for being fast until it diverges.
+    Only a run that is done can reach it. One that diverged counts as a miss even if it crossed the target earlier: its final model
+    is unusable, and nobody could have known that the crossing was the moment to stop. Counting it would reward a method for being
+    fast until it diverges. One that failed or was interrupted counts as a miss, too, or a rule that runs out of memory on its slow
+    seeds would look perfect. One that is still running is not in the frame.
     """
-    rows = [_cost(runs, record=record, target=target) for record in records.to_dict("records")]
-    return pd.DataFrame(rows, index=pd.Index(records["seed"], name="seed"), columns=list(COSTS), dtype=float)
+    started = records[records["status"] != "running"]
+    rows = [_cost(runs, record=record, target=target) for record in started.to_dict("records")]
+    columns = [*COSTS, "train", "measure", "line", "first", "confirmed", "early"]
+    return pd.DataFrame(rows, index=pd.Index(started["seed"], name="seed"), columns=columns).astype(
+        dict.fromkeys(columns[:-2], float) | dict.fromkeys(columns[-2:], bool)
+    )
 
 
-def _cost(runs: Runs, *, record: dict[Any, Any], target: float) -> dict[str, float]:
+def _cost(runs: Runs, *, record: dict[Any, Any], target: float) -> dict[str, Any]:
     found = None
     if record["status"] == "done":
         found = crossing(runs.validation(record["run"]), target=target, maximise=record["maximise"])
-    return asdict(found) if found else dict.fromkeys(COSTS, math.inf)
+    if found is None:
+        return dict.fromkeys((*COSTS, "train", "measure", "line", "first"), math.inf) | {"confirmed": True, "early": False}
+    return asdict(found) | {"seconds": found.seconds}
