@@ -5,6 +5,7 @@ Figures are imported apart (`from adaptive_bench.analysis import figures`), beca
 
 from .compare import Comparison, difference, holm, ratio
 from .detectable import detectable
+from .goals import Goal, read_goals, write_goals
 from .intervals import Interval, log_t_interval, t_interval
 from .notes import notes
 from .published import Claim, read_claims
@@ -18,6 +19,7 @@ __all__ = [
     "Claim",
     "Comparison",
     "Crossing",
+    "Goal",
     "Interval",
     "Runs",
     "Table",
@@ -32,8 +34,10 @@ __all__ = [
     "ratio",
     "read",
     "read_claims",
+    "read_goals",
     "render",
     "report",
     "t_interval",
     "table",
+    "write_goals",
 ]

@@ -34,6 +34,20 @@ def is_percent(records: pd.DataFrame, *, metric: str) -> bool:
     return metric in VALUES and records["metric"].iloc[0] == "accuracy"
 
 
+def more_is_better(records: pd.DataFrame, *, metric: str) -> bool:
+    """Whether a larger value of the metric is the better one; every cost is better if it is smaller."""
+    return bool(metric in VALUES and records["maximise"].iloc[0])
+
+
+def resolution(records: pd.DataFrame, *, metric: str) -> float:
+    """The step between two values of an accuracy, in points: 100 / samples of the split; 0 if that is unknown or no accuracy."""
+    split = {"final": "test_size", "best": "validation_size"}.get(metric)
+    if not is_percent(records, metric=metric) or split not in records:
+        return 0.0
+    size = records[split].max()
+    return 100 / float(size) if size > 0 else 0.0
+
+
 def on_logs(records: pd.DataFrame, *, metric: str) -> bool:
     """Seconds and perplexities vary by factors: means and comparisons are made on logarithms, if no value is 0."""
     multiplies = metric.startswith("seconds") or (metric in VALUES and records["metric"].iloc[0] == "perplexity")

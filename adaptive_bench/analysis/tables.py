@@ -1,21 +1,20 @@
 """One table a workload: every arm's metric, what it spent to reach a common target, and both against the baseline."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from . import baseline as baselines
 from . import cells, metrics
-from .arms import Arm, ArmSummary, row
+from .arms import Arm, ArmSummary, Question, judged, row
 from .compare import holm
+from .goals import Goal, goal
 from .published import Claim, read_claims
 from .read import Runs
-from .targets import COSTS, levels
-from .timing import mixed_timing
-
-FRACTION = 0.95
+from .targets import COSTS
+from .timing import UNKNOWN, mixed_timing, values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +22,9 @@ class Table:
     """The arms of one workload, as numbers.
 
     `timed` is false where runs were timed under mixed conditions: then no seconds are printed. On `logs` a change is a ratio.
-    Samples are `counted_in` tokens for texts. `records` are the workload's, `wanted` is the baseline that the user asked for, and
-    `fraction` says where between the untrained model and the baseline the target lies (None: the user set the target).
+    Samples are `counted_in` tokens for texts. Verdicts are for the cost `endpoint` and the non-inferiority `margin`, in points or,
+    on logs, in percent. `family` is the number of tests that p are corrected for: two an arm, its change and its speed-up.
+    `records` are the workload's, `wanted` is the baseline that the user asked for.
     """
 
     title: str
@@ -35,12 +35,19 @@ class Table:
     logs: bool
     counted_in: str
     baseline: str
-    target: float
+    goal: Goal
     timed: bool
+    endpoint: str
+    margin: float
+    family: int
     rows: tuple[ArmSummary, ...]
     records: pd.DataFrame = field(repr=False, compare=False)
     wanted: str | None
-    fraction: float | None
+    siblings: tuple[str, ...]
+
+    @property
+    def target(self) -> float:
+        return self.goal.target
 
     @property
     def costs(self) -> list[str]:
@@ -65,29 +72,54 @@ def table(
     metric: str = "final",
     baseline: str | None = None,
     target: float | None = None,
+    targets: Mapping[str, Goal] | None = None,
+    endpoint: str = "samples",
+    margin: float | None = None,
     allow_mixed_timing: bool = False,
+    allow_mixed_versions: bool = False,
     claims: Sequence[Claim] | None = None,
 ) -> list[Table]:
     """A table for each workload.
 
     `metric` is a numeric column of the records; `baseline` a label (default: fixed_small, else the smallest fixed size, else the
-    first); `target` a validation value (default: 95 % of the way from the untrained model to the baseline's median best). Seconds
-    of runs that differ in device, threads, jobs or allocator are left out unless `allow_mixed_timing`. `claims` (default: those
-    of published.yaml) are of test values and stand beside them, not beside another metric.
+    first). The target is a validation value: `target` for the one workload there is, or by workload from `targets` (see
+    `goals.read_goals`), else 95 % of the way from the untrained model to the baseline's median best. `endpoint` is the cost that
+    verdicts are about: samples, steps or seconds. An arm is not worse if it loses less than `margin`: points of a percentage
+    (default 0.5), else percent (default 1). Seconds of runs that differ in device, threads, jobs or allocator are left out unless
+    `allow_mixed_timing`; runs of different sources or versions of torch are refused unless `allow_mixed_versions`. `claims`
+    (default: those of published.yaml) are of test values and stand beside them, not beside another metric. Raises ValueError.
     """
     metrics.check(runs.records, metric=metric)
     baselines.check(runs.records, wanted=baseline)
-    if target is not None and not math.isfinite(target):
-        raise ValueError(f"a target of {target}; a number on the scale of the validation metric is expected")
+    groups = [group for _, group in runs.records.groupby("workload", sort=False)]
+    if endpoint not in COSTS:
+        raise ValueError(f"an endpoint of {endpoint!r}; expected one of {', '.join(COSTS)}")
+    if margin is not None and not 0 < margin < math.inf:
+        raise ValueError(f"a margin of {margin}; a finite number above 0 is expected, in points of accuracy or % of perplexity")
+    if target is not None and len(groups) > 1:
+        titles = "; ".join(group["title"].iloc[0] for group in groups)
+        raise ValueError(
+            f"one target for {len(groups)} workloads ({titles}); give each its own with --targets FILE, "
+            "which `adaptive-bench targets RESULTS -o FILE` writes"
+        )
+    if not allow_mixed_versions:
+        for group in groups:
+            _refuse_mixed_versions(group)
     if metric != "final":
         claims = ()
     elif claims is None:
         claims = read_claims()
-    groups = [group for _, group in runs.records.groupby("workload", sort=False)]
+    goals = dict(targets or {})
+    if target is not None:
+        goals[groups[0]["workload"].iloc[0]] = Goal.by_hand(target, metric=groups[0]["metric"].iloc[0])
+    siblings = _siblings(groups)
     return [
-        _table(runs, records=group, metric=metric, wanted=baseline, target=target, mixed=allow_mixed_timing, claims=claims)
-        for group in groups
-    ]
+        _table(
+            runs, records=group, metric=metric, wanted=baseline, goals=goals, endpoint=endpoint, margin=margin,
+            mixed=allow_mixed_timing, claims=claims, siblings=near,
+        )
+        for group, near in zip(groups, siblings, strict=True)
+    ]  # fmt: skip
 
 
 def _table(
@@ -96,37 +128,98 @@ def _table(
     records: pd.DataFrame,
     metric: str,
     wanted: str | None,
-    target: float | None,
+    goals: Mapping[str, Goal],
+    endpoint: str,
+    margin: float | None,
     mixed: bool,
     claims: Sequence[Claim],
+    siblings: tuple[str, ...],
 ) -> Table:
     chosen = baselines.choose(records, wanted=wanted)
-    usual = records[records["label"] == chosen]
-    goal = levels(runs, baseline=usual, fractions=[FRACTION])[FRACTION] if target is None else target
-    logs = metrics.on_logs(records, metric=metric)
-    arms = {
-        str(label): Arm.of(runs, records=arm, metric=metric, target=goal) for label, arm in records.groupby("label", sort=False)
-    }
-    seeds, rivals = set(records["seed"]), len(arms) - 1
-    rows = [row(arm, baseline=arms[chosen], seeds=seeds, rivals=rivals, logs=logs, claims=claims) for arm in arms.values()]
+    workload = records["workload"].iloc[0]
+    wished = goals.get(workload) or goal(runs, baseline=records[records["label"] == chosen])
+    logs, percent = metrics.on_logs(records, metric=metric), metrics.is_percent(records, metric=metric)
+    arms = [Arm.of(runs, records=arm, metric=metric, target=wished.target) for _, arm in records.groupby("label", sort=False)]
+    usual = next(arm for arm in arms if arm.label == chosen)
+    timed = mixed or not mixed_timing(records)
+    question = Question(
+        metric=metric,
+        logs=logs,
+        percent=percent,
+        resolution=metrics.resolution(records, metric=metric),
+        maximise=metrics.more_is_better(records, metric=metric),
+        endpoint=endpoint,
+        margin=margin if margin is not None else 0.5 if percent else 1.0,
+        family=max(1, 2 * (len(arms) - 1)),
+        seeds=set(records["seed"]),
+        claims=claims,
+    )
+    rows = [row(runs, arm, baseline=usual, question=question) for arm in arms]
+    if endpoint == "seconds" and not timed:
+        raise ValueError(
+            f"{records['title'].iloc[0]}: seconds were timed under mixed conditions; take another endpoint or --allow-mixed-timing"
+        )
     return Table(
         title=records["title"].iloc[0],
-        workload=records["workload"].iloc[0],
+        workload=workload,
         metric=metric,
         header=metrics.header(records, metric=metric),
-        percent=metrics.is_percent(records, metric=metric),
+        percent=percent,
         logs=logs,
         counted_in=metrics.counted_in(records),
         baseline=chosen,
-        target=goal,
-        timed=mixed or not mixed_timing(records),
-        rows=_holm(sorted(rows, key=lambda each: each.label != chosen)),  # the baseline first, the others as they were
+        goal=wished,
+        timed=timed,
+        endpoint=endpoint,
+        margin=question.margin,
+        family=question.family,
+        rows=_judged(sorted(rows, key=lambda each: each.label != chosen), question),  # the baseline first, the others as they were
         records=records,
         wanted=wanted,
-        fraction=FRACTION if target is None else None,
+        siblings=siblings,
     )
 
 
-def _holm(rows: list[ArmSummary]) -> tuple[ArmSummary, ...]:
-    corrected = holm([each.change.p if each.change else math.nan for each in rows])
-    return tuple(replace(each, holm=p) for each, p in zip(rows, corrected, strict=True))
+def _judged(rows: list[ArmSummary], question: Question) -> tuple[ArmSummary, ...]:
+    """The rows with corrected p and their verdicts: Holm over the family, all changes and all speed-ups of the endpoint."""
+    others = [each for each in rows if each.change is not None]
+    changes = [each.change.p for each in others if each.change]
+    corrected = holm([*changes, *(each.speedups[question.endpoint].p for each in others)])
+    not_worse = holm([each.p_worse for each in others])
+    done = {
+        each.label: replace(each, holm=p, speedup_holm=faster, not_worse=same)
+        for each, p, faster, same in zip(others, corrected, corrected[len(others) :], not_worse, strict=False)
+    }
+    return tuple(
+        replace(each, verdict=judged(each, maximise=question.maximise, endpoint=question.endpoint))
+        for each in (done.get(each.label, each) for each in rows)
+    )
+
+
+def _refuse_mixed_versions(records: pd.DataFrame) -> None:
+    if mixed := mixed_versions(records):
+        named = "; ".join(f"{name}: {', '.join(found)}" for name, found in mixed.items())
+        raise ValueError(
+            f"{records['title'].iloc[0]}: runs of different versions ({named}); make them anew with one version, or let "
+            "--allow-mixed-versions pool them"
+        )
+
+
+def mixed_versions(records: pd.DataFrame) -> dict[str, list[str]]:
+    """What differs between runs in the code that they passed through: our sources (a digest) and torch's version."""
+    done = records[records["status"].isin(("done", "diverged"))]
+    found = {name: [text or UNKNOWN for text in values(done, name)] for name in ("sources", "torch") if name in done}
+    return {name: several for name, several in found.items() if len(several) > 1}
+
+
+def _siblings(groups: Sequence[pd.DataFrame]) -> list[tuple[str, ...]]:
+    """For a workload with one arm, the titles of others on the same data set and model: settings kept its arms apart."""
+    places = [tuple(group[["dataset", "model"]].iloc[0]) for group in groups]
+    return [
+        tuple(
+            other["title"].iloc[0]
+            for other, there in zip(groups, places, strict=True)
+            if there == place and other is not group and group["label"].nunique() == 1
+        )
+        for group, place in zip(groups, places, strict=True)
+    ]
