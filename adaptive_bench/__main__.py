@@ -1,10 +1,11 @@
-"""The command line: adaptive-bench train | plan | tables | report | status | calibrate | serve-bench | fetch | list."""
+"""The command line: adaptive-bench train | plan | tables | report | targets | status | calibrate | serve-bench | fetch | list."""
 
 import argparse
 import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from adaptive_bench import __version__
 
@@ -14,6 +15,7 @@ COMMANDS = {
     "plan": "the runs that train would make with the same overrides, and which of them are done; trains nothing",
     "tables": "means, intervals and speed-ups of a results folder",
     "report": "the same as one self-contained HTML page, with figures",
+    "targets": "the targets of a results folder's workloads, as a file for --targets; from seeds that the tables do not have",
     "status": "every run of a results folder: done, running, interrupted, diverged, failed",
     "calibrate": "what DEBA needs to know about an architecture, from one run at a fixed batch size; takes Hydra's overrides",
     "serve-bench": "latency and goodput of serving policies: requests answered one by one, or in batches by time; trains nothing",
@@ -109,18 +111,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         command.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
         command.set_defaults(run=function)
         if name != "status":
-            command.add_argument("--baseline", metavar="NAME", help="the arm that others are compared with")
-            command.add_argument("--target", type=float, help="validation metric to reach (default: from the baseline)")
-            command.add_argument(
-                "--allow-mixed-timing", action="store_true", help="print seconds although devices, threads or jobs differ"
-            )
+            add_question(command)
         if name == "tables":
             command.add_argument(
                 "--metric", default="final", help="column of the records: final (default), best, samples, steps, seconds ..."
             )
-            command.add_argument("--format", choices=("md", "csv", "tex", "json"), default="md")
+            command.add_argument("--format", choices=("text", "md", "csv", "tex", "json"), default="text")
+            command.add_argument(
+                "--wide", action="store_true", help="text: every group of columns; others: those of stability, too"
+            )
+            command.add_argument("--explain", action="store_true", help="text: how the numbers are computed")
         if name == "report":
             command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
+    command = commands.add_parser("targets", help=COMMANDS["targets"], description=COMMANDS["targets"])
+    command.add_argument("results", help="results folder of runs on other seeds than those of the table")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.yaml")
+    command.add_argument("--baseline", metavar="NAME", help="the arm that sets the targets")
+    command.add_argument("--fraction", type=float, default=0.95, help="of the way to its median best (default: 0.95)")
+    command.set_defaults(run=targets)
     command = commands.add_parser("calibrate", help=COMMANDS["calibrate"], description=COMMANDS["calibrate"])
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="model=..., dataset=..., epochs=... as for train")
     command.add_argument(
@@ -146,6 +154,34 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return chosen
+
+
+def add_question(command: argparse.ArgumentParser) -> None:
+    """What a table or a report is asked."""
+    command.add_argument("--baseline", metavar="NAME", help="the arm that others are compared with")
+    command.add_argument("--target", type=float, help="validation metric to reach, of one workload (default: from the baseline)")
+    command.add_argument("--targets", metavar="FILE", help="targets of all workloads, written by `adaptive-bench targets`")
+    command.add_argument(
+        "--endpoint", choices=("samples", "updates", "seconds"), default="samples", help="what verdicts are about"
+    )
+    command.add_argument("--margin", type=float, help="loss that counts as none (default: 0.5 points, or 1 %% of perplexity)")
+    command.add_argument(
+        "--allow-mixed-timing", action="store_true", help="print seconds although devices, threads or jobs differ"
+    )
+    command.add_argument(
+        "--allow-mixed-versions", action="store_true", help="pool runs of different sources or versions of torch"
+    )
+
+
+def question(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `add_question` as those of `analysis.table`."""
+    from adaptive_bench.analysis import read_goals
+
+    names = ("baseline", "target", "margin", "allow_mixed_timing", "allow_mixed_versions")
+    return {name: getattr(chosen, name) for name in names} | {
+        "endpoint": {"updates": "steps"}.get(chosen.endpoint, chosen.endpoint),
+        "targets": read_goals(chosen.targets) if chosen.targets else None,
+    }
 
 
 def add_config_dir(command: argparse.ArgumentParser) -> None:
@@ -184,29 +220,28 @@ def plan(chosen: argparse.Namespace) -> None:
 
 
 def tables(chosen: argparse.Namespace) -> None:
-    from adaptive_bench.analysis import read, render, table
+    from adaptive_bench.analysis import print_text, read, render, table
 
-    made = table(
-        read(chosen.results),
-        metric=chosen.metric,
-        baseline=chosen.baseline,
-        target=chosen.target,
-        allow_mixed_timing=chosen.allow_mixed_timing,
-    )
-    print(render(made, chosen.format))
+    made = table(read(chosen.results), metric=chosen.metric, wide=chosen.wide, **question(chosen))
+    if chosen.format == "text":
+        from adaptive_bench.experiment.status import console
+
+        print_text(made, console(), wide=chosen.wide, explain=chosen.explain)
+    else:
+        print(render(made, chosen.format))
 
 
 def report(chosen: argparse.Namespace) -> None:
     from adaptive_bench import analysis
 
-    analysis.report(
-        analysis.read(chosen.results),
-        chosen.output,
-        baseline=chosen.baseline,
-        target=chosen.target,
-        allow_mixed_timing=chosen.allow_mixed_timing,
-    )
+    analysis.report(analysis.read(chosen.results), chosen.output, **question(chosen))
     print(f"report: {chosen.output}")
+
+
+def targets(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.analysis import read, write_goals
+
+    print(*write_goals(read(chosen.results), chosen.output, baseline=chosen.baseline, fraction=chosen.fraction), sep="\n")
 
 
 def status(chosen: argparse.Namespace) -> None:

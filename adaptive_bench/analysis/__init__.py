@@ -10,7 +10,7 @@ from .intervals import Interval, log_t_interval, t_interval
 from .notes import notes
 from .published import Claim, read_claims
 from .read import Runs, read
-from .render import render
+from .render import print_text, render
 from .report import report
 from .tables import Table, table
 from .targets import Crossing, costs, crossing, levels
@@ -31,6 +31,7 @@ __all__ = [
     "levels",
     "log_t_interval",
     "notes",
+    "print_text",
     "ratio",
     "read",
     "read_claims",

@@ -11,9 +11,7 @@ from .read import Runs
 
 SIZES = ["batch_size_granted", "block_size_granted"]
 # the parts of an arm that change nothing until a size changes; every other setting acts from the first sample on
-SILENT = frozenset(
-    {"arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "estimator", "logger"}
-)
+SILENT = frozenset({"arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "estimator", "logger"})
 
 
 def acted(runs: Runs, *, records: pd.DataFrame, baseline: pd.DataFrame) -> pd.Series:

@@ -139,7 +139,12 @@ class Question:
         if not self.maximise:  # smaller is better: turned around, the limit is a rise by the margin
             limit = math.log1p(self.margin / 100) if self.logs else self.margin
             flipped = Comparison(
-                effect=change.effect, method=change.method, p=change.p, estimate=-change.estimate, error=change.error, df=change.df
+                effect=change.effect,
+                method=change.method,
+                p=change.p,
+                estimate=-change.estimate,
+                error=change.error,
+                df=change.df,
             )
             return flipped.p_above(-limit)
         return change.p_above(-self.margin)

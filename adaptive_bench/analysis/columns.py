@@ -1,21 +1,22 @@
 """The columns of a table: the cells that a reader sees, and the numbers in full."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from . import cells
-from .arms import ArmSummary
-from .compare import Comparison
+from . import cells, verdict
+from .arms import PARTS, ArmSummary
+from .compare import PAIRED, RESTRICTED, Comparison
 from .intervals import Interval
 from .published import Claim
 from .tables import Table
 
 # names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
 NAMES = {"samples": "samples", "steps": "updates", "seconds": "seconds"}
+VERDICT, QUALITY, TOTAL, COST, SPEEDUP = GROUPS = ("verdict", "quality", "whole runs", "cost", "speed-up")
 TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training_seconds"}
 
 
@@ -23,17 +24,18 @@ TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training
 class Column:
     """A column that shows an arm as `text` under a `heading`, and gives its `raw` numbers by name.
 
-    Without a heading it is among the numbers only.
+    Without a heading it is among the numbers only. On a terminal the columns of a `group` stand together.
     """
 
+    group: str
     heading: str = ""
     text: Callable[[ArmSummary], str] = lambda row: ""
     raw: Callable[[ArmSummary], dict[str, Any]] = lambda row: {}
 
 
-def text_frame(table: Table) -> pd.DataFrame:
-    """The cells of a table as a reader sees them, one row an arm."""
-    shown = [column for column in columns(table) if column.heading]
+def text_frame(table: Table, groups: Collection[str] = GROUPS) -> pd.DataFrame:
+    """The cells of a table as a reader sees them, one row an arm; of these groups, with the arm's name first."""
+    shown = [column for column in columns(table) if column.heading and (column.group in groups or column.heading == "arm")]
     return pd.DataFrame([{column.heading: column.text(row) for column in shown} for row in table.rows])
 
 
@@ -46,28 +48,61 @@ def raw_rows(table: Table) -> list[dict[str, Any]]:
 def columns(table: Table) -> list[Column]:
     """All columns of a table, from left to right."""
     names = NAMES | {"samples": table.counted_in}
+    end = table.endpoint
     return [
-        Column("arm", lambda row: row.label, lambda row: {"label": row.label}),
-        Column("n", lambda row: str(row.n), lambda row: {"n": row.n}),
-        Column("diverged", lambda row: str(row.diverged), lambda row: {"diverged": row.diverged}),
+        Column(VERDICT, "arm", lambda row: row.label, lambda row: {"label": row.label}),
+        Column(VERDICT, "verdict", lambda row: row.verdict, lambda row: {"verdict": row.verdict}),
+        Column(VERDICT, "runs", _runs, lambda row: {"n": row.n, "started": row.started, **row.counts}),
         _missing(table),
+        Column(
+            VERDICT,
+            "reached",
+            lambda row: f"{row.reached}/{row.started}",
+            lambda row: {
+                "reached": row.reached, "runs": row.started, "inactive": row.inactive, "crossed_early": row.early,
+                "unconfirmed": row.unconfirmed, "first_crossing_differs": row.first,
+            },
+        ),
+        _speedup(end, heading=f"speed-up, {names[end]}", group=VERDICT),
+        Column(
+            VERDICT,
+            "p (Holm), speed-up",
+            lambda row: cells.NOTHING if _unlike(row) else cells.p_value(row.speedup_holm),
+            lambda row: {"p_holm_speedup": row.speedup_holm},
+        ),
+        Column(
+            VERDICT,
+            "detectable",
+            lambda row: cells.speedup(row.detectable),
+            lambda row: _bounds(f"detectable_speedup_{NAMES[end]}", row.detectable),
+        ),
         *_metric(table),
         *_padding(table),
         *(_total(table, cost=cost, heading=heading) for cost, heading in table.totals.items()),
-        Column(
-            "reached",
-            lambda row: f"{row.reached}/{row.n + row.diverged}",
-            lambda row: {"reached": row.reached, "runs": row.n + row.diverged},
-        ),
         *(_cost(cost, heading=f"{names[cost]} to target") for cost in table.costs),
-        *(_speedup(cost, heading=f"speed-up, {names[cost]}") for cost in table.costs),
-        *([Column(raw=lambda row: {"detectable_speedup_seconds": row.detectable})] if table.timed else []),
-    ]
+        *_misses(table, names),
+        *(_speedup(cost, heading=f"speed-up, {names[cost]}", group=SPEEDUP) for cost in table.costs if cost != end),
+        *(_part(part) for part in PARTS if table.timed),
+    ]  # fmt: skip
+
+
+def _runs(row: ArmSummary) -> str:
+    """The number of runs, or, where not all are done, how many have which status."""
+    others = {status: count for status, count in row.counts.items() if count and status != "done"}
+    return ", ".join([f"{row.n} done", *(f"{count} {status}" for status, count in others.items())]) if others else str(row.n)
+
+
+def _unlike(row: ArmSummary) -> str:
+    """What stands in place of a speed-up that would not be one."""
+    if row.verdict == verdict.NOT_YET:
+        return verdict.NOT_YET
+    return "too early" if row.early else ""
 
 
 def _missing(table: Table) -> Column:
     """The seeds that an arm lacks; shown where one of them lacks any."""
     return Column(
+        VERDICT,
         "missing seeds" if any(row.missing for row in table.rows) else "",
         lambda row: ", ".join(str(seed) for seed in row.missing) or cells.NOTHING,
         lambda row: {"missing_seeds": list(row.missing)},
@@ -77,29 +112,36 @@ def _missing(table: Table) -> Column:
 def _metric(table: Table) -> list[Column]:
     """The metric, what others have published of it, and its change; nothing if it is seconds that are not comparable."""
     has_claims = any(row.published for row in table.rows)
-    claims = [Column("published", lambda row: cells.published(row.published))] if has_claims else []
-    claims_raw = [Column(raw=lambda row: {"published": [_claim(row, each) for each in row.published]})] if has_claims else []
+    claims = [Column(QUALITY, "published", lambda row: cells.published(row.published))] if has_claims else []
+    claims_raw = (
+        [Column(QUALITY, raw=lambda row: {"published": [_claim(row, each) for each in row.published]})] if has_claims else []
+    )
     if not table.timed and table.metric.startswith("seconds"):
         return []
 
     def change(row: ArmSummary) -> str:
         if row.change is None:
             return "baseline"
-        return cells.interval(row.change.effect, decimals=3 if table.logs else table.decimals, sign=not table.logs)
+        text = cells.interval(row.change.effect, decimals=3 if table.logs else table.decimals, sign=not table.logs)
+        # the means may say another thing than the pairs, where not every run has its pair
+        few = row.change.method == PAIRED and row.change.effect.n < max(row.n, table.rows[0].n)
+        return f"{text} ({row.change.effect.n} pairs)" if few else text
 
     return [
         Column(
+            QUALITY,
             table.header,
             lambda row: cells.interval(row.value, decimals=table.decimals),
             lambda row: _bounds(table.metric, row.value),
         ),
         *claims,
         Column(
+            QUALITY,
             "ratio to baseline" if table.logs else "difference",
             change,
             lambda row: _comparison("ratio" if table.logs else "difference", row.change),
         ),
-        Column("p (Holm)", lambda row: cells.p_value(row.holm), lambda row: {"p_holm": row.holm}),
+        Column(QUALITY, "p (Holm)", lambda row: cells.p_value(row.holm), lambda row: {"p_holm": row.holm}),
         *claims_raw,
     ]
 
@@ -117,6 +159,7 @@ def _padding(table: Table) -> list[Column]:
 
     def column(name: str, heading: str, values: pd.Series, decimals: int) -> Column:
         return Column(
+            TOTAL,
             heading,
             lambda row: cells.number(values.get(row.label, math.nan), decimals=decimals),
             lambda row: {name: float(values.get(row.label, math.nan))},
@@ -139,12 +182,14 @@ def _total(table: Table, *, cost: str, heading: str) -> Column:
     """What whole runs spent: seconds with their interval."""
     if cost != "seconds":
         return Column(
+            TOTAL,
             heading,
             lambda row: cells.number(row.totals[cost].mean, decimals=0),
             lambda row: {TOTALS[cost]: row.totals[cost].mean},
         )
     decimals = cells.column_decimals(row.totals[cost] for row in table.rows)
     return Column(
+        TOTAL,
         heading,
         lambda row: cells.interval(row.totals[cost], decimals=decimals),
         lambda row: _bounds(TOTALS[cost], row.totals[cost]),
@@ -164,15 +209,47 @@ def _cost(cost: str, *, heading: str) -> Column:
         kind = "geometric mean" if row.costs[cost].complete else "median"
         return _bounds(name, row.costs[cost].value) | {f"{name}_kind": kind}
 
-    return Column(heading, text, raw)
+    return Column(COST, heading, text, raw)
 
 
-def _speedup(cost: str, *, heading: str) -> Column:
+def _misses(table: Table, names: dict[str, str]) -> list[Column]:
+    """Where anything missed the target: what misses allow to be said of the samples to it."""
+    if all(row.costs["samples"].complete for row in table.rows):
+        return []
+    return [
+        Column(
+            COST,
+            f"{names['samples']} up to the budget",
+            lambda row: cells.number(_restricted(row), decimals=0),
+            lambda row: {"restricted_mean_samples": _restricted(row)},
+        ),
+        Column(COST, "p (log-rank)", lambda row: cells.p_value(row.log_rank), lambda row: {"p_log_rank": row.log_rank}),
+    ]
+
+
+def _restricted(row: ArmSummary) -> float:
+    return row.costs["samples"].restricted
+
+
+def _speedup(cost: str, *, heading: str, group: str) -> Column:
     """The baseline's cost over the arm's."""
+
+    def text(row: ArmSummary) -> str:
+        if cost not in row.speedups:
+            return verdict.BASELINE
+        shown = _unlike(row) or cells.speedup(row.speedups[cost].effect)
+        return f"{shown} (to the budget)" if row.speedups[cost].method.startswith(RESTRICTED) else shown
+
+    return Column(group, heading, text, lambda row: _comparison(f"speedup_{NAMES[cost]}", row.speedups.get(cost)))
+
+
+def _part(part: str) -> Column:
+    """A factor of the speed-up in seconds."""
     return Column(
-        heading,
-        lambda row: cells.speedup(row.speedups[cost].effect) if cost in row.speedups else "baseline",
-        lambda row: _comparison(f"speedup_{NAMES[cost]}", row.speedups.get(cost)),
+        SPEEDUP,
+        f"{part} part",
+        lambda row: (_unlike(row) or cells.speedup(row.parts[part].effect)) if row.parts else verdict.BASELINE,
+        lambda row: _comparison(f"{part}_part", row.parts.get(part)),
     )
 
 

@@ -21,6 +21,7 @@ BySeed: TypeAlias = Mapping[int, float] | pd.Series
 
 PAIRED = "paired t"
 WELCH = "Welch"
+RESTRICTED = "restricted means"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +87,10 @@ def ratio_of_means(baseline: BySeed, other: BySeed, *, confidence: float = CONFI
         left, right = left[shared], right[shared]
     means = [float(values.mean()) for values in (left, right)]
     if not all(mean > 0 for mean in means):
-        return on_logs(difference(left * math.nan, right * math.nan))
+        return ratio(left * math.nan, right * math.nan)
     logs = [values / mean - 1 + math.log(mean) for values, mean in zip((left, right), means, strict=True)]
-    return on_logs(difference(*logs, confidence=confidence))
+    found = on_logs(difference(*logs, confidence=confidence))
+    return replace(found, method=f"{RESTRICTED}, {found.method}")
 
 
 def on_logs(logs: Comparison) -> Comparison:

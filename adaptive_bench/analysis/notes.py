@@ -1,81 +1,135 @@
-"""The notes under a table: how its numbers were computed, and what they can and cannot show."""
+"""The notes under a table: what is particular to it. What holds for every table is in EXPLANATIONS."""
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from adaptive_bench.schema import TIMING
 
-from . import cells
+from . import cells, verdict
 from .arms import ArmSummary
 from .compare import WELCH
 from .metrics import unit
 from .published import Claim
-from .tables import Table
+from .tables import Table, mixed_versions
 from .timing import mixed_timing, values
+
+EXPLANATIONS = (
+    "Brackets are 95 % intervals by Student's t: of accuracies on their logits and no narrower than the test set resolves; of "
+    "perplexities, seconds and speed-ups on logarithms, so that means are geometric.",
+    "Comparisons are within seeds (paired t), or Welch's where arms share too few seeds. A speed-up is baseline / arm.",
+    "p are corrected by Holm over all arms and two tests an arm: the change of the metric and the speed-up that the verdict is about. "
+    "Other speed-ups are outside the family and have no p.",
+    "The cost to a target is read from each run's own validation curve, where it meets the target and still does at the next "
+    "evaluation; between evaluations by a monotone cubic in log samples. Its distance from a straight line widens the interval.",
+    "A crossing within the first two evaluations gives no speed-up (too early): evaluate more often at the start, such as "
+    "evaluate_every={first:0.1,factor:1.3}.",
+    "A run that diverged, failed or was interrupted is a miss, whatever it reached before. With misses the median cost is shown, "
+    "the speed-up is that of means up to the budget (Kaplan-Meier), and the log-rank test compares the arms.",
+    "detectable: the speed-up that the printed test finds with a mean power of 80 % in Holm's first step, and its interval, from "
+    "that of the spread; with two pairs it cannot be told.",
+    "Parts: speed-up in seconds = statistical (samples to the target) x hardware (seconds of training a sample) x overhead (what "
+    "measuring and deciding add).",
+    "Seconds are train + measure. Whole runs are those that are done; their samples, updates and seconds are geometric means.",
+    *(f"{word}: {meaning.format(cost='samples, updates or seconds')}." for word, meaning in verdict.VERDICTS.items()),
+)
 
 
 def notes(table: Table) -> tuple[str, ...]:
-    """The notes of a table, one sentence or a few each."""
+    """The notes of a table, a short line each."""
     lines = [
-        _baseline(table),
+        _question(table),
         _target(table),
         _seeds(table),
-        _intervals(table),
+        _versions(table.records),
+        _unfinished(table),
+        _crossings(table),
+        _inactive(table),
         _published(table),
-        _totals(table),
-        _diverged(table),
-        _misses(table),
         _unpaired(table),
         _timing(table),
         _physical(table.records),
         _by_length(table.records),
         _memory(table.records),
-        _detectable(table),
+        _siblings(table),
         _dirty(table.records),
     ]
     return tuple(line for line in lines if line)
 
 
-def _baseline(table: Table) -> str:
-    absent = f" No arm of this workload is labelled {table.wanted!r}." if table.wanted not in (None, table.baseline) else ""
-    return f"Baseline: {table.baseline}.{absent}"
+def _question(table: Table) -> str:
+    absent = f" (no arm here is labelled {table.wanted!r})" if table.wanted not in (None, table.baseline) else ""
+    cost = {"samples": table.counted_in, "steps": "updates"}.get(table.endpoint, table.endpoint)
+    margin = f"{table.margin:g} {'points' if table.percent else '%' if table.logs else ''}".strip()
+    return f"Verdicts: {cost} to the target against {table.baseline}{absent}, margin {margin}; p over {table.family} tests."
 
 
 def _target(table: Table) -> str:
-    name = unit(table.records["metric"].iloc[0])
-    if math.isnan(table.target):
+    goal, name = table.goal, unit(table.records["metric"].iloc[0])
+    if math.isnan(goal.target):
         return f"Target: none, because no run of {table.baseline} is done. Set one with --target."
-    early = " Some untrained models meet it already: their cost is 0, which has no ratio." if _met_untrained(table) else ""
-    if table.fraction is None:
-        return f"Target: validation {name} of {table.target:.6g}, set by hand.{early}"
-    scale = " on logarithms" if table.records["metric"].iloc[0] == "perplexity" else ""
-    return (
-        f"Target: validation {name} of {table.target:.6g}, which is {100 * table.fraction:g} % of the way{scale} from the "
-        f"untrained model to the median of the best values of {table.baseline}. It comes from the seeds of this table and is "
-        f"therefore biased in their favour; give a target from other seeds with --target.{early}"
-    )
-
-
-def _met_untrained(table: Table) -> bool:
-    return any(row.costs["samples"].value.mean == 0 for row in table.rows)
+    early = " Some untrained models meet it already." if any(row.costs["samples"].value.mean == 0 for row in table.rows) else ""
+    if math.isnan(goal.fraction):
+        return f"Target: validation {name} {goal.target:.6g}, set by hand.{early}"
+    where = f"Target: validation {name} {goal.target:.6g}, {100 * goal.fraction:g} % of the way to {goal.baseline}'s median best"
+    own = sorted(set(goal.seeds) & set(table.records["seed"]))
+    if not goal.file:
+        return f"{where} on the same seeds, which favours them; --targets takes one from others.{early}"
+    shared = f", {_list(own)} of which are in this table" if own else ""
+    return f"{where} on seeds {_list(goal.seeds)}{shared} ({goal.file}).{early}"
 
 
 def _seeds(table: Table) -> str:
     seeds = sorted(set(table.records["seed"]))
     missing = "".join(f" {row.label} lacks {_list(row.missing)}." for row in table.rows if row.missing)
     alone = " One seed gives no interval: at least two are needed, five are usual." if len(seeds) == 1 else ""
-    return f"Seeds: {len(seeds)} ({_list(seeds)}).{missing}{alone}"
+    return f"Seeds: {_list(seeds)}.{missing}{alone}"
 
 
-def _intervals(table: Table) -> str:
-    change = "The ratio to the baseline" if table.logs else "The difference"
-    scale = " on logarithms (the mean is geometric)" if table.logs else ""
-    return (
-        f"Brackets: 95 % intervals by Student's t{scale}. {change} and the speed-ups compare runs of the same seed (paired t), a "
-        "speed-up on log ratios: baseline / arm, as a ratio of geometric means. p is corrected by Holm over the table's arms."
-    )
+def _versions(records: pd.DataFrame) -> str:
+    mixed = mixed_versions(records)
+    named = "; ".join(f"{name} {_list(found)}" for name, found in mixed.items())
+    return f"Runs of different versions are pooled: {named}." if mixed else ""
+
+
+def _unfinished(table: Table) -> str:
+    """The runs that did not end well, and the arms of which nothing is known but that."""
+    counted = [
+        f"{count} {status} of {row.label}"
+        for row in table.rows
+        for status, count in row.counts.items()
+        if count and status in ("diverged", "failed", "interrupted")
+    ]
+    running = sum(row.counts["running"] for row in table.rows)
+    empty = [row.label for row in table.rows if not row.n]
+    lines = [
+        f"Misses, with no final value: {_list(counted)}." if counted else "",
+        f"Still running and left out: {running}." if running else "",
+        f"No run is done of {_list(empty)}." if empty else "",
+    ]
+    return " ".join(line for line in lines if line)
+
+
+def _crossings(table: Table) -> str:
+    """What is particular about when the target was crossed."""
+    kinds = {
+        "within the first two evaluations (too early for a speed-up)": "early",
+        "at the last evaluation, unconfirmed": "unconfirmed",
+        "for the first time earlier than counted, and below it again": "first",
+    }
+    found = [
+        f"{what}: {_list([f'{getattr(row, name)} of {row.label}' for row in table.rows if getattr(row, name)])}"
+        for what, name in kinds.items()
+        if any(getattr(row, name) for row in table.rows)
+    ]
+    return f"Crossed {'; '.join(found)}." if found else ""
+
+
+def _inactive(table: Table) -> str:
+    found = [f"{row.inactive} of {row.reached} of {row.label}" for row in table.rows if row.inactive]
+    return f"Crossed before they did anything else than the baseline: {_list(found)}." if found else ""
 
 
 def _published(table: Table) -> str:
@@ -106,62 +160,21 @@ def _place(claim: Claim, *, row: ArmSummary, table: Table) -> str:
     return f"lies {'inside' if inside else 'outside'} ours, {ours}"
 
 
-def _totals(table: Table) -> str:
-    *first, last = table.totals.values()
-    names = f"{', '.join(first)} and {last}" if first else last
-    seconds = ", seconds with an interval on logarithms" if "seconds" in table.totals else ""
-    return f"{names.capitalize()} are what whole runs spent, of those that are done (geometric means{seconds})."
-
-
-def _diverged(table: Table) -> str:
-    found = [f"{row.diverged} of {row.label}" for row in table.rows if row.diverged]
-    if not found:
-        return ""
-    return f"Diverged runs: {', '.join(found)}. They have no final value: means are those of the others. Each counts as a miss."
-
-
-def _misses(table: Table) -> str:
-    if all(cost.complete for row in table.rows for cost in row.costs.values()):
-        return ""
-    return (
-        "Not every run reached the target. For an arm with misses the median cost is shown (a miss counts as inf), and "
-        "no speed-up is given (-). Misses are neither dropped nor filled in."
-    )
-
-
 def _unpaired(table: Table) -> str:
-    arms = [row.label for row in table.rows if WELCH in _methods(row)]
-    if not arms:
-        return ""
-    return f"Welch's interval instead of pairs, because too few seeds are shared with the baseline: {_list(arms)}."
-
-
-def _methods(row: ArmSummary) -> set[str]:
-    return {each.method for each in (row.change, *row.speedups.values()) if each}
+    arms = [row.label for row in table.rows if row.change and row.change.effect.n and row.change.method == WELCH]
+    return (
+        f"Welch's interval instead of pairs, because too few seeds are shared with the baseline: {_list(arms)}." if arms else ""
+    )
 
 
 def _timing(table: Table) -> str:
-    conditions = "; ".join(f"{name} {_list(values(table.records, name))}" for name in TIMING)
     mixed = mixed_timing(table.records)
     if not mixed:
-        return f"Seconds are train + measure. Timed under: {conditions}."
+        return f"Timed under: {'; '.join(f'{name} {_list(values(table.records, name))}' for name in TIMING)}."
     named = "; ".join(f"{name} ({_list(several)})" for name, several in mixed.items())
     if table.timed:
-        return f"Seconds are train + measure, timed under mixed or unknown conditions and so not comparable: {named}."
-    return (
-        f"Seconds are left out, because they were timed under mixed or unknown {named}. --allow-mixed-timing prints them anyway."
-    )
-
-
-def _detectable(table: Table) -> str:
-    if not table.timed or len(table.rows) == 1:
-        return ""
-    found = [f"{row.detectable:.3g}x for {row.label}" for row in table.rows[1:] if not math.isnan(row.detectable)]
-    shown = ", ".join(found) or "unknown (no arm has two or more pairs that all reached the target)"
-    return (
-        f"Smallest speed-up in seconds that could have been detected (80 % power, two-sided 5 %, first step of Holm over "
-        f"{len(table.rows) - 1}, from the observed spread of the log ratios): {shown}."
-    )
+        return f"Seconds were timed under mixed or unknown conditions and are not comparable: {named}."
+    return f"Seconds are left out, because they were timed under mixed or unknown {named}; --allow-mixed-timing prints them."
 
 
 def _physical(records: pd.DataFrame) -> str:
@@ -170,27 +183,23 @@ def _physical(records: pd.DataFrame) -> str:
     if split.empty:
         return ""
     arms = [
-        f"{label} at most {cells.number(float(arm['physical_batch'].max()), decimals=0)} rows at once, with batches split in "
-        f"{100 * arm['split_steps'].sum() / arm['steps'].sum():.0f} % of the steps"
+        f"{label} (at most {cells.number(float(arm['physical_batch'].max()), decimals=0)} rows, "
+        f"{100 * arm['split_steps'].sum() / arm['steps'].sum():.0f} % of the steps)"
         for label, arm in split.groupby("label", sort=False)
     ]
-    return (
-        "Physical batch, where it was smaller than the batch (for memory, for micro-batches that are measured, among processes)"
-        f": {'; '.join(arms)}. The gradient is that of the whole batch, but BatchNorm normalises by the statistics of what goes "
-        "through at once."
-    )
+    return f"Batches went through the model in pieces, which BatchNorm sees one by one: {_list(arms)}."
 
 
 def _by_length(records: pd.DataFrame) -> str:
     """The arms that measured noise on batches whose sentences share a length."""
     grouped = [settings.get("batching.group") in ("sorted", "buckets") for settings in records["settings"]]
-    noise = records["statistics"].str.contains("grad_variance|grad_sq_norm|mean_sample_sq_norm|microbatch_ratio")
+    noise = records["statistics"].astype(str).str.contains("grad_variance|grad_sq_norm|mean_sample_sq_norm|microbatch_ratio")
     arms = records.loc[noise & pd.Series(grouped, index=records.index), "label"].unique()
     if not len(arms):
         return ""
     return (
-        f"Biased noise scale: the sentences of a batch share a length in {_list(list(arms))}, so the statistics that the "
-        "scheduler reads leave out how gradients differ between lengths, and show less noise than random batches have."
+        f"Biased noise scale: the sentences of a batch share a length in {_list(list(arms))}, so statistics leave out how gradients "
+        "differ between lengths, and show less noise than random batches have."
     )
 
 
@@ -209,8 +218,14 @@ def _memory(records: pd.DataFrame) -> str:
     return f"Memory: {'; '.join(arms)}.{more}"
 
 
+def _siblings(table: Table) -> str:
+    if len(table.rows) > 1 or not table.siblings:
+        return ""
+    return f"One arm alone; other settings keep it apart from {'; '.join(table.siblings)}. Arms are compared where all but them is equal."
+
+
 def _dirty(records: pd.DataFrame) -> str:
-    count = int(records["dirty"].astype(bool).sum())
+    count = int(np.sum(records["dirty"].fillna(False).astype(bool)))
     return f"{count} of {len(records)} runs were made from a working tree with uncommitted changes." if count else ""
 
 

@@ -30,11 +30,9 @@ RUN_COLUMNS = {
 }
 
 
-def report(
-    runs: Runs, path: str | Path, *, baseline: str | None = None, target: float | None = None, allow_mixed_timing: bool = False
-) -> Path:
+def report(runs: Runs, path: str | Path, **options: Any) -> Path:
     """Write the page to `path`, which appears complete or not at all. The options are those of `table`."""
-    found = table(runs, baseline=baseline, target=target, allow_mixed_timing=allow_mixed_timing)
+    found = table(runs, **options)
     with _whole(Path(path)) as file:
         file.write(_page(runs, found))
     return Path(path)

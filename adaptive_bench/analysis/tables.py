@@ -78,6 +78,7 @@ def table(
     allow_mixed_timing: bool = False,
     allow_mixed_versions: bool = False,
     claims: Sequence[Claim] | None = None,
+    wide: bool = False,
 ) -> list[Table]:
     """A table for each workload.
 
@@ -173,7 +174,9 @@ def _table(
         endpoint=endpoint,
         margin=question.margin,
         family=question.family,
-        rows=_judged(sorted(rows, key=lambda each: each.label != chosen), question),  # the baseline first, the others as they were
+        rows=_judged(
+            sorted(rows, key=lambda each: each.label != chosen), question
+        ),  # the baseline first, the others as they were
         records=records,
         wanted=wanted,
         siblings=siblings,

@@ -46,5 +46,3 @@ def quality(*, p_worse: float, p_change: float, worse: bool) -> str:
     if p_worse < SIGNIFICANT / 2:  # one-sided: the interval's lower bound lies above - margin
         return FASTER_NOT_WORSE
     return FASTER_WORSE if worse and p_change < SIGNIFICANT else FASTER_UNDECIDED
-
-
