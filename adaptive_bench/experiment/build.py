@@ -35,6 +35,7 @@ from adaptive_bench.experiment.compatibility import (
     check_statistics,
 )
 from adaptive_bench.experiment.fingerprint import by_content
+from adaptive_bench.experiment.grid import check_grid, points
 from adaptive_bench.experiment.machine import Machine
 from adaptive_bench.experiment.record import Identity, RunFolder
 from adaptive_bench.experiment.recorded import READ_WITH, Recorded, recorded
@@ -54,7 +55,7 @@ from adaptive_bench.validation import Count, Positive, Whole, check, check_argum
 Made = TypeVar("Made")
 
 KINDS: dict[str, Any] = {  # of the settings that no object takes
-    "seed": Whole, "epochs": Positive, "evaluate_every": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,
+    "seed": Whole, "epochs": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,
     "max_physical_batch": Count | None, "precision": Literal["fp32", "bf16", "fp16"], "compile": bool, "results": str,
     "max_grad_norm": Positive | None, "momentum_half_life": Positive | None, "tokens_per_step": Literal["floating", "fixed"],
     "device": Literal["auto", "cpu", "cuda"], "threads": Count | None, "progress": bool, "keep_weights": bool,
@@ -110,6 +111,7 @@ def check_run(cfg: DictConfig) -> None:
     """Raises ValueError for a setting of the run itself that is not of its kind."""
     for name, kind in KINDS.items():
         check(name, OmegaConf.select(cfg, name), kind)
+    check_grid(_plain(cfg, "evaluate_every"))
 
 
 def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
@@ -121,9 +123,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     if choices["arm"] and any(override.startswith("lr_rule=") for override in hydra.overrides.task):
         choices["arm"] += f" (lr_rule={choices['lr_rule']})"  # not the method as published
     named = [str(key) for key in cfg if key not in ("hydra", "workload")]  # arms have already interpolated the workload's values
-    settings = {
-        key: OmegaConf.to_container(cfg[key], resolve=True) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in named
-    }
+    settings = {key: _plain(cfg, key) for key in named}
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
     if here.ranks > 1:
@@ -142,6 +142,11 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
         recorded=found,
         settings=settings,
     )
+
+
+def _plain(cfg: DictConfig, name: str) -> Any:
+    """A setting, or all settings of a slot, without Hydra's containers."""
+    return OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
 
 
 def _jobs(launcher: DictConfig) -> int | None:
@@ -193,8 +198,8 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         physical_batch=_physical_batch(cfg, device, batch.scheduler),
         ranks=among,
         budget=start.budget,
-        evaluate_every=_interval(cfg, "evaluate_every", epoch),
-        checkpoint_every=_interval(cfg, "checkpoint_every", epoch),
+        evaluate_at=points(_plain(cfg, "evaluate_every"), epoch_samples=epoch, budget=start.budget),
+        checkpoint_every=max(1, round(float(cfg.checkpoint_every) * epoch)),
         checkpoint=planned.folder.checkpoint,
         order_samples=_arrangement(cfg, planned, task),
         conditions=planned.machine.timing,
@@ -313,10 +318,6 @@ def _slot(cfg: DictConfig, planned: RunSpec, scheduler: str, size: str, start: P
             f"samples; lower {scheduler}.initial or take more data"
         )
     return controller
-
-
-def _interval(cfg: DictConfig, name: str, epoch_samples: int) -> int:
-    return max(1, round(float(cfg[name]) * epoch_samples))
 
 
 def _loggers(cfg: DictConfig, planned: RunSpec, *, budget: int, metric: str) -> list[Logger]:

@@ -1,6 +1,7 @@
 """The training loop. It gets finished objects and knows no scheduler, model or data set by name."""
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,7 @@ class Diverged(RuntimeError):
 
 @dataclass(kw_only=True)
 class Trainer:
-    """Trains `model` on `task` for exactly `budget` samples. All intervals are in samples."""
+    """Trains `model` on `task` for exactly `budget` samples."""
 
     model: nn.Module
     task: Task
@@ -50,8 +51,8 @@ class Trainer:
     physical_batch: PhysicalBatch
     ranks: Ranks = field(default_factory=Ranks)
     budget: int
-    evaluate_every: int
-    checkpoint_every: int
+    evaluate_at: Sequence[int]  # points in samples, ascending; 0 and the budget go without saying
+    checkpoint_every: int  # samples
     device: torch.device
     checkpoint: Path | None = None
     order_samples: Callable[[nn.Module, Task], float] | None = None  # orders the training samples; returns the seconds it took
@@ -96,10 +97,10 @@ class Trainer:
                 before = self.samples
                 self.step()
                 if self.samples == self.budget:
-                    if not self._crossed(self.evaluate_every, before):
+                    if not self._evaluation_is_due(before):
                         self.evaluate("validation")
                     self.evaluate("test")
-                if self._crossed(self.checkpoint_every, before):
+                if self.samples // self.checkpoint_every > before // self.checkpoint_every:
                     self.save()
 
     def step(self) -> None:
@@ -174,7 +175,7 @@ class Trainer:
 
     def _evaluate_if_due(self, before: Position) -> dict[str, Any]:
         """What an observation says of an evaluation, if one is due: the metric, negated where less is better, and the loss."""
-        if not self._crossed(self.evaluate_every, before.samples):
+        if not self._evaluation_is_due(before.samples):
             return {}
         result = self.evaluate("validation")
         return {"evaluation": result.value if self.task.maximise else -result.value, "validation_loss": result.loss}
@@ -197,8 +198,9 @@ class Trainer:
             raise Diverged(f"the {split} loss became {result.loss} at step {len(self.steps)}, sample {self.samples}")
         return result
 
-    def _crossed(self, interval: int, before: int) -> bool:
-        return self.samples // interval > before // interval
+    def _evaluation_is_due(self, before: int) -> bool:
+        """Whether the step that started at `before` samples reached or passed a point."""
+        return bisect(self.evaluate_at, self.samples) > bisect(self.evaluate_at, before)
 
     def _record(self, kind: str, rows: list[Row], row: Row) -> None:
         clocks = {"step": len(self.steps) + (kind == "step"), "samples": self.samples, "epoch": self.position.epoch}

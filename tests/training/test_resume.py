@@ -57,12 +57,13 @@ def child(results: Path, place: str | None, count: int, overrides: tuple[str, ..
     run.train(composed(*overrides, f"results={results}"))
 
 
-# what the first run does not have: a text with its carried state, micro-batches, blocks that grow
+# what the first run does not have: a text with its carried state, micro-batches, blocks that grow, a geometric grid
 TEXT = (
     "dataset=markov_text", "model=lstm_small", "model.dropout=0.2", "dataset.train_size=3003", "dataset.validation_size=500",
     "dataset.test_size=500", "epochs=3", "scheduler=inner_product_test", "scheduler.initial=8", "scheduler.theta=0.1",
     "scheduler.cooldown=0.3", "batch_size.maximum=16", "scheduler@block_scheduler=loss", "block_scheduler.initial=20",
     "block_scheduler.every=500", "block_scheduler.dead_zone=0", "block_scheduler.rate=100", "checkpoint_every=0.17",
+    "evaluate_every={first:0.1,factor:1.5}",
 )  # fmt: skip
 
 
@@ -134,6 +135,7 @@ def test_a_text_resumes_in_the_middle_of_its_columns_or_of_its_pool(tmp_path, na
     weights, trace, evaluations = outcome(tmp_path / "whole")
     assert len(set(trace["batch_size_granted"])) > 1
     assert len(set(trace["block_size"])) > 1 or name == "packed"
+    assert len(evaluations) > 8 or name != "text"
     for kill, (place, count) in enumerate([("before a step", 12), ("after backward", 23), ("after the update", 31)]):
         assert run_child(tmp_path / str(kill), place, count, overrides=run) == -signal.SIGKILL
         assert run_child(tmp_path / str(kill), overrides=run) == 0

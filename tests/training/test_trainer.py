@@ -113,6 +113,18 @@ def test_evaluations_fall_on_the_grid_and_test_comes_once_at_the_end(trained):
     assert rows["samples"].tolist() == [0, 112, 208, 304, 400, 400]  # the first step at or behind 0, 100, 200, 300, 400
 
 
+@pytest.mark.parametrize(
+    ("every", "samples"),
+    [
+        ("[0.1,0.5,0.52,1.7,9]", [0, 32, 112, 352, 400]),  # 20, 100 and 104 (one step passes both), 340; the end of the budget
+        ("{first:0.1,factor:3,largest:0.5}", [0, 32, 64, 160, 272, 368, 400]),  # 20, 60, 160, 260, 360: never 100 samples apart
+    ],
+)
+def test_evaluations_follow_the_first_step_at_or_behind_each_point(trained, every, samples):
+    rows = pd.read_parquet(trained("scheduler.initial=16", f"evaluate_every={every}") / "evaluations.parquet")
+    assert rows[rows["split"] == "validation"]["samples"].tolist() == samples
+
+
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     trainer = trainer_of(tmp_path, "optimizer.lr=1e30", "model.norm=none", "scheduler.initial=16")
     with pytest.raises(Diverged, match=r"loss became (nan|inf)"):

@@ -1,0 +1,74 @@
+"""How steadily a run trained: changes of its sizes, and the noise of its training loss."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .acting import GRANTED
+
+LEAST = 10  # steps of a piece whose variance is taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stability:
+    """What `stability` found in one run; counts are whole numbers, `loss_variance` is in squares of the loss's unit."""
+
+    changes: int
+    reversals: int
+    dips: int
+    loss_variance: float
+
+
+def stability(trace: pd.DataFrame, curve: pd.DataFrame, *, maximise: bool) -> Stability:
+    """Changes of the granted sizes in a run's trace, what its validation `curve` did after them, and the noise of its loss.
+
+    - `changes`: rows whose granted batch or block size differs from the row before; what cuts a step is no change.
+    - `reversals`: changes in which a size moves against its own move before; batch and block are followed apart.
+    - `dips`: gaps between two evaluations that contain a change and at whose end the value is worse than at the start, or nan.
+    - `loss_variance`: the mean over pieces (runs of steps of the same granted sizes) of var(l_{t+1} - l_t) / 2, with n - 1 in the
+      denominator, after von Neumann, Kent, Bellinson and Hart (1941), "The mean square successive difference": a slow trend
+      does not inflate it. Here the variance of the differences stands for their mean square, so a straight trend adds nothing.
+      Only steps that start in the second half of the run's samples count, without cut ones, and pieces of ten or more
+      of them; nan if there are none.
+
+    `trace` has a row a step or, without losses, a row a piece; then `loss_variance` is nan. `curve` has the columns samples
+    (ascending) and value.
+    """
+    samples = trace["samples"].to_numpy()
+    moves = np.sign(np.diff(trace[GRANTED].to_numpy(dtype=float), axis=0))
+    changed = moves.any(axis=1)
+    return Stability(
+        changes=int(changed.sum()),
+        reversals=int(_reversed(moves).sum()),
+        dips=_dips(samples[:-1][changed], curve, maximise=maximise),
+        loss_variance=_loss_variance(trace, piece=np.concatenate([[0], changed.cumsum()])[: len(trace)]),
+    )
+
+
+def _reversed(moves: np.ndarray) -> np.ndarray:
+    """The rows in which a column has the opposite sign of its last one that was not 0."""
+    found = np.zeros(len(moves), dtype=bool)
+    for column in moves.T:
+        at = np.flatnonzero(column)
+        found[at[1:][column[at[1:]] != column[at[:-1]]]] = True
+    return found
+
+
+def _dips(changes: np.ndarray, curve: pd.DataFrame, *, maximise: bool) -> int:
+    """`changes` are the samples trained before each change."""
+    values = curve["value"].to_numpy(dtype=float) * (1 if maximise else -1)
+    after = np.unique(np.searchsorted(curve["samples"].to_numpy(), changes, side="right"))  # at the change itself is before it
+    after = after[(after > 0) & (after < len(values))]
+    return int((~(values[after] >= values[after - 1])).sum())
+
+
+def _loss_variance(trace: pd.DataFrame, *, piece: np.ndarray) -> float:
+    if "loss" not in trace:
+        return math.nan
+    samples = trace["samples"]
+    late = (samples.shift(fill_value=0) >= samples.max() / 2) & ~trace["cut"].astype(bool)
+    pieces = trace["loss"][late].groupby(piece[late])
+    found = [losses.diff().var() / 2 for _, losses in pieces if len(losses) >= LEAST]
+    return float(np.mean(found)) if found else math.nan
