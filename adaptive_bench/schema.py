@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from adaptive_bench.files import is_held
+
 # Counts the ways in which identities were formed. Raise it whenever the same settings get another digest than before: runs of
 # two forms in one folder would be trained twice and counted twice.
 IDENTITY_FORM = 3
 FORM_LINE = f"# identity form {IDENTITY_FORM}\n"  # the first line of a run's config.yaml
+
+NOT_STARTED = "not started"
 
 # The columns of a record. A table needs those of READ; the others may be missing from a record of an older version.
 CHOICES = (
@@ -29,14 +33,22 @@ MEMORY = ("memory_used", "memory_changes", "memory_ran_out")  # peak as a share;
 SPENT = ("seconds_train", "seconds_measure")
 OTHER_SECONDS = ("seconds_evaluate", "seconds_store", "seconds_warmup")
 TIMING = ("device", "threads", "jobs", "allocator")  # seconds can be compared where these are equal
+RESOLUTION = ("validation_size", "test_size")  # samples that a metric is the mean over; an accuracy is a multiple of 100 / size
 UNKNOWN_JOBS = 0  # in place of the number of runs that ran beside each other
 SOURCE = ("commit", "dirty")
-MADE_WITH = (*SOURCE, *TIMING, "ranks", "precision", "python", "torch", "adaptive_bench")
+MADE_WITH = (*SOURCE, "sources", *TIMING, "ranks", "precision", "python", "torch", "adaptive_bench")
+# what places a run before it has an outcome: left by a run in about.json when it starts
+PLACED = ("cell", *CHOICES, "seed", "metric", "maximise", "settings")
 READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *PADDING, *MEMORY, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
 RECORD = (
-    *("run", *READ, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
+    *("run", *READ, *RESOLUTION, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
     "skipped_steps",  # updates left out because a gradient overflowed in half precision
     *("compiled_graphs", "estimator", "parameters", "weights", "started"),
+)
+# the columns of a record that are text: "" where nothing is known, as other columns are nan
+TEXTS = (
+    *("run", "cell", *CHOICES, "status", "reason", "metric", "statistics", "device", "allocator", "commit", "sources"),
+    *("timed_under", "precision", "python", "torch", "adaptive_bench", "estimator", "weights", "started", "settings"),
 )
 
 # The columns of a trace: a row a step. The measured statistics and the schedulers' signals follow them.
@@ -78,6 +90,22 @@ def check_form(results: Path) -> None:
                     f"{results}: run {config.parent.name} was made by another version of adaptive-bench, and this one would not "
                     f"recognise it (identity form {IDENTITY_FORM} is expected); make the runs anew in another results folder"
                 )
+
+
+def noted(run: Path) -> dict[str, Any]:
+    """The state that the process of an unfinished run stored last in this folder, even if it is gone: at least status, reason."""
+    try:
+        return {**json.loads((run / "state.json").read_text())}
+    except FileNotFoundError:
+        return {"status": NOT_STARTED, "reason": ""}
+
+
+def unfinished_state(run: Path) -> dict[str, Any]:
+    """The same, where a run is interrupted if it says "running" and no process holds its folder."""
+    state = noted(run)
+    if state["status"] == "running" and not is_held(run / ".lock"):
+        state |= {"status": "interrupted", "reason": "its process is gone"}
+    return state
 
 
 def distinct(names: Mapping[str, str], *, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -1,108 +1,194 @@
-"""Read a results folder: one row a finished run, its curves and steps when asked for."""
+"""Read a results folder: one row a started run, the curves of finished ones and their steps when asked for."""
 
+import itertools
 import json
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
+import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
 
-from adaptive_bench.schema import EVALUATIONS, READ, TRACE, check_form, distinct
+from adaptive_bench.schema import (
+    EVALUATIONS,
+    NOT_STARTED,
+    PLACED,
+    READ,
+    RESOLUTION,
+    SIZES,
+    SPENT,
+    TEXTS,
+    check_form,
+    distinct,
+    unfinished_state,
+)
 
 from . import labels
+
+STEPS = ("step", "samples", *SPENT, *SIZES)  # the columns of a trace, if no others are asked for
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The finished runs of a results folder.
+    """The runs of a results folder that have started.
 
     `records` has the columns of every record.parquet and `seconds` (train + measure), `workload`, `title` (of the workload) and
-    `label` (of the arm). The column `settings` holds dictionaries.
+    `label` (of the arm). The column `settings` holds dictionaries. A run is "done" or "diverged", or it has no result and is
+    "failed", "interrupted" or "running": what only an end can tell is then nan, or "" in a column of text.
     """
 
     folder: Path
     records: pd.DataFrame
-    _loaded: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def evaluations(self, run: str) -> pd.DataFrame:
-        """Both splits of one run, in time order."""
-        return self._load(run, name="evaluations", columns=EVALUATIONS)
+        """Both splits of one run, in time order. Raises ValueError for a run that is not finished."""
+        if run not in self._evaluations:
+            raise ValueError(f"run {run} is not finished, so it has no evaluations; let it end, or leave it out")
+        return self._evaluations[run]
 
     def validation(self, run: str) -> pd.DataFrame:
         """The validation curve of one run, from the untrained model on."""
-        curve = self.evaluations(run)
-        curve = curve[curve["split"] == "validation"].reset_index(drop=True)
-        if curve.empty:
+        if run not in self._validation:
+            self.evaluations(run)  # raises for an unfinished one
             raise ValueError(
                 f"run {run} has no validation value, not even of the untrained model; delete its folder and rerun it"
             )
-        return curve.assign(seconds=curve["seconds_train"] + curve["seconds_measure"])
+        return self._validation[run]
 
-    def trace(self, run: str) -> pd.DataFrame:
-        """One row a step."""
-        return self._load(run, name="trace", columns=TRACE)
+    def trace(self, run: str, columns: Sequence[str] = STEPS) -> pd.DataFrame:
+        """One row a step of a finished run, with these columns."""
+        path = self.folder / "runs" / run / "trace.parquet"
+        steps: pd.DataFrame = _parquet(path, columns=columns, only=True).to_pandas(ignore_metadata=True)
+        return steps
 
     def of(self, workload: str) -> pd.DataFrame:
         """The records of one workload."""
         return self.records[self.records["workload"] == workload]
 
-    def _load(self, run: str, *, name: str, columns: Collection[str]) -> pd.DataFrame:
-        path = self.folder / "runs" / run / f"{name}.parquet"
-        if path not in self._loaded:
-            self._loaded[path] = _parquet(path, columns=columns)
-        return self._loaded[path]
+    # all curves are read when the first one is asked for: a table needs them all, and one by one they take three times as long
+
+    @cached_property
+    def _evaluations(self) -> dict[str, pd.DataFrame]:
+        return _by_run(self._curves)
+
+    @cached_property
+    def _validation(self) -> dict[str, pd.DataFrame]:
+        curves = self._curves[self._curves["split"] == "validation"]
+        return _by_run(curves.assign(seconds=curves["seconds_train"] + curves["seconds_measure"]))
+
+    @cached_property
+    def _curves(self) -> pd.DataFrame:
+        finished = self.records.loc[self.records["status"].isin(FINISHED), "run"]
+        paths = [self.folder / "runs" / run / "evaluations.parquet" for run in finished]
+        return _bulk(paths, columns=EVALUATIONS)
+
+
+FINISHED = ("done", "diverged")
 
 
 def read(results: str | Path) -> Runs:
-    """All finished runs under `results`/runs; a run without record.parquet is not finished and is left out."""
+    """All runs under `results`/runs that have started; a folder without record.parquet and about.json holds none."""
     folder = Path(results)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; expected a results folder, one that holds runs/<digest>/record.parquet")
-    paths = sorted((folder / "runs").glob("*/record.parquet"))
-    if not paths:
-        raise ValueError(f"{folder} holds no finished run (runs/<digest>/record.parquet); let a run end, or name another folder")
     check_form(folder)
-    records = pd.DataFrame([_record(path) for path in paths])
+    unfinished = _unfinished(folder)  # first: a run that ends meanwhile is then found among the finished ones
+    finished = _finished(folder)
+    unfinished = [row for row in unfinished if row["run"] not in set(finished.get("run", ()))]
+    if not len(finished) and not unfinished:
+        raise ValueError(f"{folder} holds no run that has started (runs/<digest>); start one, or name another folder")
+    records = pd.concat([finished, pd.DataFrame(unfinished)], ignore_index=True) if unfinished else finished
+    records = _completed(records)
     _refuse_copies(records)
     return Runs(folder=folder, records=_named(records))
 
 
-def _record(path: Path) -> dict[str, Any]:
-    frame = _parquet(path, columns=READ)
-    if len(frame) != 1:
-        raise ValueError(f"{path} has {len(frame)} rows; a record has one. Delete the folder and let the run start again")
-    row = {str(key): value for key, value in frame.to_dict("records")[0].items()}
-    if row["status"] not in ("done", "diverged"):
-        raise ValueError(
-            f"{path} has the status {row['status']!r}; a finished run is done or diverged. Delete the folder to rerun it"
-        )
-    row |= {
-        "run": path.parent.name,
-        "arm": row["arm"] if isinstance(row["arm"], str) else "",
-        "settings": _settings(row["settings"], path=path),
-        "seconds": row["seconds_train"] + row["seconds_measure"],
-    }
-    row["workload"] = labels.workload(row, settings=row["settings"])
-    return row
+def _finished(folder: Path) -> pd.DataFrame:
+    records = _bulk(sorted((folder / "runs").glob("*/record.parquet")), columns=READ, rows=1)
+    for run, status in zip(records["run"], records["status"], strict=True) if len(records) else ():
+        if status not in FINISHED:
+            raise ValueError(
+                f"{folder / 'runs' / run / 'record.parquet'} has the status {status!r}; a finished run is done or diverged. "
+                "Delete the folder to rerun it"
+            )
+    return records
 
 
-def _settings(text: object, *, path: Path) -> dict[str, object]:
+def _unfinished(folder: Path) -> list[dict[str, Any]]:
+    rows = []
+    for path in sorted((folder / "runs").glob("*/about.json")):
+        try:
+            about = {**json.loads(path.read_text())}
+        except FileNotFoundError:
+            continue  # the run has ended meanwhile
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no JSON object ({error}). Delete the folder and let the run start again") from error
+        if missing := [name for name in PLACED if name not in about]:
+            raise ValueError(f"{path} lacks {', '.join(missing)}; it was not written by this version. Delete the folder")
+        state = unfinished_state(path.parent)
+        if state["status"] != NOT_STARTED:  # a run without a state has ended: its record is there by now
+            rows.append(about | {"run": path.parent.name, "status": state["status"], "reason": state["reason"]})
+    return rows
+
+
+def _completed(records: pd.DataFrame) -> pd.DataFrame:
+    """With the columns that older or unfinished runs lack, parsed settings, and the columns that follow from others."""
+    known = (*READ, *RESOLUTION, "sources")
+    records = records.assign(**{name: "" if name in TEXTS else np.nan for name in known if name not in records})
+    records = records.fillna(dict.fromkeys(TEXTS, ""))
+    records["dirty"] = records["dirty"].fillna(False).astype(bool)
+    settings = [_settings(text, run=run) for run, text in zip(records["run"], records["settings"], strict=True)]
+    rows = _records(records[["dataset", "model", "metric"]])
+    return records.assign(
+        settings=pd.Series(settings, index=records.index, dtype=object),
+        seconds=records["seconds_train"] + records["seconds_measure"],
+        workload=[labels.workload(row, settings=each) for row, each in zip(rows, settings, strict=True)],
+    )
+
+
+def _settings(text: object, *, run: str) -> dict[str, object]:
     try:
         return {**json.loads(str(text))}
     except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"{path}: its column settings is no JSON object ({error}). Delete the folder and rerun it") from error
+        raise ValueError(f"run {run}: its column settings is no JSON object ({error}). Delete the folder and rerun it") from error
 
 
-def _parquet(path: Path, *, columns: Collection[str]) -> pd.DataFrame:
+def _by_run(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each run, which follow each other, by the run's digest."""
+    runs, frame = frame["run"], frame.drop(columns="run")
+    starts = np.flatnonzero(runs.ne(runs.shift())).tolist()
+    pieces = itertools.pairwise([*starts, len(frame)])
+    return {runs.iloc[start]: frame.iloc[start:stop].reset_index(drop=True) for start, stop in pieces}
+
+
+def _bulk(paths: Sequence[Path], *, columns: Collection[str], rows: int | None = None) -> pd.DataFrame:
+    """The rows of all files, each of which belongs to the run that its folder is named after, in the column `run`."""
+    tables = [_parquet(path, columns=columns, rows=rows) for path in paths]
+    if not tables:
+        return pd.DataFrame()
+    # files of different versions have different columns, and a column without a value has no type
+    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas(ignore_metadata=True)
+    return frame.assign(run=np.repeat([path.parent.name for path in paths], [len(table) for table in tables]))
+
+
+def _parquet(path: Path, *, columns: Collection[str], only: bool = False, rows: int | None = None) -> pa.Table:
+    """A file that has these columns and so many rows, if a number is given; all columns, or `only` these."""
     try:
-        frame = pd.read_parquet(path)
+        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))  # at half the time of `pd.read_parquet`
+        missing = [name for name in columns if name not in file.schema_arrow.names]
+        table = pa.table({}) if missing else file.read(list(columns) if only else None, use_threads=False)
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
         raise ValueError(f"{path} cannot be read ({error}). Delete its folder and let the run start again") from error
-    if missing := [name for name in columns if name not in frame.columns]:
+    if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it was not written by this version. Rerun it")
-    return frame
+    if rows not in (None, len(table)):
+        raise ValueError(f"{path} has {len(table)} rows; a record has one. Delete the folder and let the run start again")
+    return table
 
 
 def _refuse_copies(records: pd.DataFrame) -> None:
@@ -147,4 +233,8 @@ def _without_seed(settings: dict[str, object]) -> dict[str, object]:
 
 
 def _rows(records: pd.DataFrame, *, key: str) -> dict[str, dict[str, Any]]:
-    return {row[key]: {str(name): value for name, value in row.items()} for row in records.to_dict("records")}
+    return {row[key]: row for row in _records(records)}
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

@@ -42,6 +42,10 @@ class Task(ABC):
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
         """The metric over the whole split, in evaluation mode; the model is in training mode afterwards."""
 
+    @abstractmethod
+    def size(self, split: str) -> int:
+        """The number of samples that `evaluate` takes the mean over: rows, or the predicted tokens of a text."""
+
     def state_dict(self) -> dict[str, Any]:
         """What the next loss depends on besides model and batch; by default nothing."""
         return {}

@@ -58,8 +58,11 @@ class Classification(Task):
                 chosen = logits.squeeze(1) > 0 if self.outputs == 1 else logits.argmax(1)
                 correct = correct + (chosen == targets).sum()
         model.train()
-        count = len(held_out.targets)
+        count = self.size(split)
         return Evaluation(value=100 * correct.item() / count, loss=loss.item() / count)
+
+    def size(self, split: str) -> int:
+        return len(self.held_out[split].targets)
 
     def sample_losses(self, model: nn.Module) -> Tensor:
         """The loss of each training sample (n,) in the data set's order, not the stream's, and without augmentation.

@@ -55,8 +55,11 @@ class Sentences(Task):
         with torch.inference_mode():
             total = sum(_cross_entropy(model, batch).item() for _, batch in _by_length(stream))
         model.train()
-        loss = torch.tensor(total / stream.epoch_samples, dtype=torch.float64)
+        loss = torch.tensor(total / self.size(split), dtype=torch.float64)
         return Evaluation(value=loss.exp().item(), loss=loss.item())  # infinite where math.exp would raise OverflowError
+
+    def size(self, split: str) -> int:
+        return self.held_out[split].epoch_samples
 
     def sample_losses(self, model: nn.Module) -> Tensor:
         """The mean loss a token of each training sentence, in the data set's order.

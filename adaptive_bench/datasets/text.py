@@ -76,8 +76,11 @@ class LanguageModelling(Task):
             while stream.epoch == 0:
                 total += _cross_entropy(model, stream.take(shape), carried).item()
         model.train()
-        loss = torch.tensor(total / stream.epoch_samples, dtype=torch.float64)
+        loss = torch.tensor(total / self.size(split), dtype=torch.float64)
         return Evaluation(value=loss.exp().item(), loss=loss.item())  # infinite where math.exp would raise OverflowError
+
+    def size(self, split: str) -> int:
+        return len(self.held_out[split]) - 1  # the first token is not predicted
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch."""

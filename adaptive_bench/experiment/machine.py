@@ -1,5 +1,6 @@
 """The machine of a run: what is set at start-up, and what is kept in the record."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -29,6 +30,7 @@ class Machine:
     allocator: str
     commit: str
     dirty: bool
+    sources: str
     python: str
     torch: str
     adaptive_bench: str
@@ -67,6 +69,7 @@ def prepare(*, device: str, threads: int | None, jobs: int | None) -> Machine:
         allocator=tune_allocator(),
         commit=commit,
         dirty=dirty,
+        sources=sources(),
         python=platform.python_version(),
         torch=torch.__version__,
         adaptive_bench=version("adaptive_bench"),
@@ -108,3 +111,15 @@ def source() -> tuple[str, bool]:
     except (OSError, subprocess.CalledProcessError):
         return "", False
     return commit, bool(status.strip())
+
+
+@cache
+def sources() -> str:
+    """A digest of the files of this package that a run passes through: all code except what only reads results or serves."""
+    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        name = file.relative_to(package)
+        if name.parts[0] not in ("analysis", "loggers", "serving", "__main__.py"):
+            code = file.read_bytes()
+            digest.update(f"{name.as_posix()} {len(code)}\n".encode() + code)
+    return digest.hexdigest()[:16]

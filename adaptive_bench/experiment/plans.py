@@ -16,9 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from adaptive_bench.experiment.build import RunSpec, plan
-from adaptive_bench.experiment.record import NOT_STARTED
 from adaptive_bench.experiment.status import console
-from adaptive_bench.schema import check_form, distinct
+from adaptive_bench.schema import NOT_STARTED, check_form, distinct
 
 SEED = "seed="
 

@@ -14,9 +14,8 @@ import pandas as pd
 
 from adaptive_bench.files import replacing
 from adaptive_bench.loggers.base import Row
-from adaptive_bench.schema import TRACE, stable_names
+from adaptive_bench.schema import TRACE, noted, stable_names, unfinished_state
 
-NOT_STARTED = "not started"
 WEIGHTS = "weights.pt"  # the state_dict of the trained model, in the folder of a run with keep_weights=true
 # settings that cannot change the outcome
 OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "keep_weights", "dataset.root", "dataset.download")
@@ -59,7 +58,7 @@ def _digest(settings: Mapping[str, Any]) -> str:
 class RunFolder:
     """runs/<digest> of a results folder.
 
-    config.yaml and state.json are there from the start, checkpoint.pt while the run is unfinished, trace.parquet and
+    config.yaml is there from the start; state.json, about.json and checkpoint.pt while the run is unfinished; trace.parquet and
     evaluations.parquet at its end, and weights.pt if the weights are to be kept. record.parquet is written last, so its
     presence means "finished".
     """
@@ -68,6 +67,7 @@ class RunFolder:
         self.path = results / "runs" / run
         self.checkpoint = self.path / "checkpoint.pt"
         self._state = self.path / "state.json"
+        self._about = self.path / "about.json"
         self._record = self.path / "record.parquet"
         self._beat = 0.0
 
@@ -85,9 +85,10 @@ class RunFolder:
         return hashlib.sha256(steps.to_numpy(float).tobytes()).hexdigest()
 
     @contextmanager
-    def claimed(self, config: str) -> Iterator[bool]:
+    def claimed(self, config: str, about: Row) -> Iterator[bool]:
         """Lock the folder for one process; False if another process holds it. How the block ends is stored as the run's state.
 
+        `config` and `about` are left as config.yaml and, until the run is finished, about.json, by which the analysis knows it.
         Raises ValueError if the folder cannot be written.
         """
         try:
@@ -108,6 +109,8 @@ class RunFolder:
                 with replacing(self.path / "config.yaml") as part:
                     part.write_text(config)
                 self._write_state("running", "")
+                with replacing(self._about) as part:  # after the state: a run that is known has one
+                    part.write_text(json.dumps(about))
             yield True
         except BaseException as error:
             stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
@@ -129,14 +132,11 @@ class RunFolder:
         write_parquet(self._record, [record])  # last: its presence means finished
         self.checkpoint.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
+        self._about.unlink(missing_ok=True)
 
-    def noted(self) -> dict[str, Any] | None:
+    def noted(self) -> dict[str, Any]:
         """The state that the process of an unfinished run stored last, even if it is gone."""
-        try:
-            state: dict[str, Any] = json.loads(self._state.read_text())
-        except FileNotFoundError:
-            return None
-        return state
+        return noted(self.path)
 
     def state(self) -> dict[str, Any]:
         """{"status", "reason"} and, for an unfinished run, {"samples", "budget"} as last stored."""
@@ -148,18 +148,7 @@ class RunFolder:
                 "samples": record["samples"],
                 "budget": record["samples"],
             }
-        state = self.noted() or {"status": NOT_STARTED, "reason": ""}
-        if state["status"] == "running" and not self._held():
-            state |= {"status": "interrupted", "reason": "its process is gone"}
-        return state
-
-    def _held(self) -> bool:
-        lock = filelock.FileLock(self.path / ".lock")
-        try:
-            with lock.acquire(timeout=0):
-                return False
-        except filelock.Timeout:
-            return True
+        return unfinished_state(self.path)
 
     def _write_state(self, status: str, reason: str, **more: Any) -> None:
         with replacing(self._state) as part:

@@ -57,8 +57,8 @@ def train(cfg: DictConfig) -> float | None:
     if among.from_first(planned.folder.finished):
         return _say(planned, "was finished before; nothing to train", among)
     trainer = build(cfg, planned, among=among)
-    before = compilation.graphs()
-    with planned.folder.claimed(planned.config) if among.is_first else nullcontext(True) as claimed:
+    before, about = compilation.graphs(), _about(planned, trainer)
+    with planned.folder.claimed(planned.config, about) if among.is_first else nullcontext(True) as claimed:
         if not among.from_first(claimed):
             return _say(planned, "is being trained by another process; left to it", among)
         if not among.from_first(planned.folder.finished):  # by a process that held the folder a moment ago
@@ -66,7 +66,7 @@ def train(cfg: DictConfig) -> float | None:
             with _logged(trainer) as summary:
                 status, reason = _run(trainer)
                 compiled = compilation.graphs() - before
-                record = _record(planned, trainer, status=status, reason=reason)
+                record = about | _outcome(trainer, status=status, reason=reason)
                 summary |= record | {"started": started, "compiled_graphs": compiled}
             if among.is_first:
                 if cfg.keep_weights and status == "done":
@@ -94,19 +94,29 @@ def _logged(trainer: Trainer) -> Iterator[dict[str, Any]]:
             logger.finish(summary or {"status": "interrupted"})
 
 
-def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> Row:
-    values = {split: [row["value"] for row in trainer.evaluations if row["split"] == split] for split in ("validation", "test")}
-    seconds = {f"seconds_{name}": trainer.clock.seconds[name] for name in NAMES}
-    chunks = [row["physical_batch"] for row in trainer.steps]
+def _about(planned: RunSpec, trainer: Trainer) -> Row:
+    """What is known of a run before it ends."""
     return {
         "run": planned.identity.run,
         "cell": planned.identity.cell,
         **planned.choices,
         "seed": planned.seed,
-        "status": status,
-        "reason": reason,
         "metric": trainer.task.metric,
         "maximise": trainer.task.maximise,
+        "validation_size": trainer.task.size("validation"),
+        "test_size": trainer.task.size("test"),
+        **asdict(planned.machine),
+        "settings": json.dumps(planned.identity.settings),
+    }
+
+
+def _outcome(trainer: Trainer, *, status: str, reason: str) -> Row:
+    values = {split: [row["value"] for row in trainer.evaluations if row["split"] == split] for split in ("validation", "test")}
+    seconds = {f"seconds_{name}": trainer.clock.seconds[name] for name in NAMES}
+    chunks = [row["physical_batch"] for row in trainer.steps]
+    return {
+        "status": status,
+        "reason": reason,
         "best": (max if trainer.task.maximise else min)(values["validation"]),
         "final": values["test"][-1] if status == "done" else math.nan,
         "samples": trainer.samples,
@@ -123,12 +133,10 @@ def _record(planned: RunSpec, trainer: Trainer, *, status: str, reason: str) -> 
         "memory_ran_out": trainer.physical_batch.halvings,
         "precision": trainer.precision.name,
         **seconds,
-        **asdict(planned.machine),
         "timed_under": " | ".join(trainer.timed_under),  # more than one where the run was resumed elsewhere
         "estimator": repr(trainer.estimator),
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "weights": weights_digest(trainer.model),
-        "settings": json.dumps(planned.identity.settings),
     }
 
 

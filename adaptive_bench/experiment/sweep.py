@@ -106,7 +106,7 @@ class Watch:
         for planned in [*self.waiting]:
             if planned.folder.finished:
                 self._finished(planned)
-            elif (state := planned.folder.noted()) and state["status"] == "running" and "samples" in state:
+            elif (state := planned.folder.noted())["status"] == "running" and "samples" in state:
                 self._under_way(planned, state)
         self.bars.update(self.overall, completed=self.total - len(self.waiting))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adaptive_bench.schema import TRACE
+from adaptive_bench.schema import MADE_WITH, PLACED, RESOLUTION, TRACE
 
 Curve: TypeAlias = Sequence[tuple[float, float]]  # (samples, value)
 
@@ -51,6 +51,9 @@ RECORD: dict[str, object] = {
     "parameters": 100,
     "weights": "",
     "torch": "2.13",
+    "validation_size": 1000,
+    "test_size": 1000,
+    "sources": "5a5a",
 }
 
 
@@ -79,11 +82,7 @@ class Results:
             "seconds_train": end / 1000,
             "seconds_measure": end * measure / 1000,
         }
-        row["settings"] = json.dumps(SETTINGS | {"scheduler.initial": size} | (settings or {}) | {"seed": seed})
-        parts = [arm, size, settings, *(row[name] for name in ("scheduler", "block_scheduler", "lr_rule", "dataset"))]
-        row["cell"] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-        folder = self.folder / "runs" / f"{row['cell']}-{seed}"
-        folder.mkdir(parents=True)
+        folder = self._place(row, size=size, settings=settings)
         _evaluations(curve, size=size, measure=measure).to_parquet(folder / "evaluations.parquet")
         _trace(end, size=size).to_parquet(folder / "trace.parquet")
         pd.DataFrame([row]).to_parquet(folder / "record.parquet")
@@ -92,6 +91,34 @@ class Results:
     def add_diverged(self, arm: str, *, seed: int) -> Path:
         """A run that reaches 90 and diverges afterwards."""
         return self.add(arm, seed=seed, status="diverged", reason="loss is nan", final=math.nan)
+
+    def add_unfinished(
+        self,
+        arm: str,
+        *,
+        seed: int,
+        status: str,
+        reason: str = "",
+        size: int = 32,
+        settings: dict[str, object] | None = None,
+        **about: object,
+    ) -> Path:
+        """A run that has started and has no result. One that is "running" is so while `locked` holds its folder."""
+        row = RECORD | {"arm": arm, "seed": seed} | about
+        folder = self._place(row, size=size, settings=settings)
+        known = (*PLACED, *MADE_WITH, *RESOLUTION)
+        (folder / "about.json").write_text(json.dumps({name: row[name] for name in known if name in row}))
+        (folder / "state.json").write_text(json.dumps({"status": status, "reason": reason, "samples": 5, "budget": 10}))
+        return folder
+
+    def _place(self, row: dict[str, object], *, size: int, settings: dict[str, object] | None) -> Path:
+        """Give the row its settings and its cell, and the run its folder."""
+        row["settings"] = json.dumps(SETTINGS | {"scheduler.initial": size} | (settings or {}) | {"seed": row["seed"]})
+        parts = [row["arm"], size, settings, *(row[name] for name in ("scheduler", "block_scheduler", "lr_rule", "dataset"))]
+        row["cell"] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+        folder = self.folder / "runs" / f"{row['cell']}-{row['seed']}"
+        folder.mkdir(parents=True)
+        return folder
 
     def add_two_by_three(self) -> None:
         """Two arms and three seeds; every curve is one straight line from 10 to 90, which ends after `samples`."""

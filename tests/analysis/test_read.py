@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
+import filelock
 import pandas as pd
 import pytest
 
@@ -16,10 +18,71 @@ def labels(results: Results) -> list[str]:
     return sorted(set(read(results.folder).records["label"]))
 
 
-def test_an_unfinished_run_is_left_aside(results: Results) -> None:
+def test_a_run_that_neither_ended_nor_says_what_it_is_is_left_aside(results: Results) -> None:
     results.add(seed=0)
     (results.add(seed=1) / "record.parquet").unlink()
+    (results.folder / "runs" / "empty").mkdir()
+    (results.folder / "runs" / "notes.txt").write_text("foreign")
     assert read(results.folder).records["seed"].tolist() == [0]
+
+
+def test_every_started_run_has_a_row(results: Results) -> None:
+    results.add(seed=0, padded_samples=3)
+    results.add_unfinished("fixed_small", seed=1, status="failed", reason="RuntimeError: broke")
+    results.add_unfinished("jump", seed=0, status="running")  # and no process holds its lock
+    held = results.add_unfinished("jump", seed=1, status="running")
+    with filelock.FileLock(held / ".lock"):
+        runs = read(results.folder)
+    found = runs.records.set_index(["label", "seed"])
+    assert found["status"].to_dict() == {
+        ("fixed_small", 0): "done",
+        ("fixed_small", 1): "failed",
+        ("jump", 0): "interrupted",
+        ("jump", 1): "running",
+    }
+    assert found["reason"].tolist() == ["", "RuntimeError: broke", "its process is gone", ""]
+    assert found["workload"].nunique() == found["title"].nunique() == 1
+    numbers = ["best", "final", "samples", "steps", "seconds", "seconds_train", "padded_samples", "memory_used"]
+    assert found[found["status"] != "done"][numbers].isna().all(axis=None)
+    assert found["padded_samples"].iloc[0] == 3
+    assert found["dirty"].dtype == found["maximise"].dtype == bool
+    assert found["threads"].tolist() == [2, 2, 2, 2]
+    assert set(found["timed_under"]) == set(found["statistics"]) == {""}
+    with pytest.raises(ValueError, match=r"not finished, so it has no evaluations"):
+        runs.validation(found["run"].iloc[1])
+
+
+def test_a_folder_of_unfinished_runs_only(results: Results) -> None:
+    results.add_unfinished("jump", seed=3, status="failed", reason="broke")
+    records = read(results.folder).records
+    assert records[["seed", "status", "reason", "commit"]].to_numpy().tolist() == [[3, "failed", "broke", "abc123"]]
+    assert records[["final", "seconds"]].isna().all(axis=None)
+
+
+def test_a_run_that_has_just_ended_has_one_row(results: Results) -> None:
+    folder = results.add_unfinished("jump", seed=0, status="running")
+    shutil.copytree(folder, results.folder / "before")
+    shutil.rmtree(folder)
+    shutil.copytree(results.folder / "before", results.add("jump"), dirs_exist_ok=True)
+    assert read(results.folder).records["status"].tolist() == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("{", "is no JSON object"), ("[1]", "is no JSON object"), ("{}", "lacks cell, dataset")]
+)
+def test_a_corrupt_start_is_named(results: Results, text: str, says: str) -> None:
+    (results.add_unfinished("jump", seed=0, status="failed") / "about.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"about\.json {says}"):
+        read(results.folder)
+
+
+def test_an_older_record_is_read(results: Results) -> None:
+    path = results.add() / "record.parquet"
+    results.add(seed=1)
+    pd.read_parquet(path).drop(columns=["validation_size", "test_size", "sources"]).to_parquet(path)
+    records = read(results.folder).records
+    assert records["sources"].tolist() == ["", "5a5a"]
+    assert records["validation_size"].isna().tolist() == [True, False]
 
 
 def test_a_missing_folder_is_named(results: Results) -> None:
@@ -27,9 +90,9 @@ def test_a_missing_folder_is_named(results: Results) -> None:
         read(results.folder)
 
 
-def test_a_folder_without_finished_runs(results: Results) -> None:
+def test_a_folder_without_runs(results: Results) -> None:
     results.folder.mkdir()
-    with pytest.raises(ValueError, match="no finished run"):
+    with pytest.raises(ValueError, match="no run that has started"):
         read(results.folder)
 
 

@@ -73,6 +73,7 @@ def test_it_says_what_the_runs_were_made_with_and_nothing_else(page: str) -> Non
     assert re.findall('<th scope="row">(.*?)</th>', table) == [
         "commit",
         "dirty",
+        "sources",
         "device",
         "threads",
         "jobs",

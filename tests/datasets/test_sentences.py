@@ -165,6 +165,7 @@ def test_perplexity_is_over_all_tokens_whatever_the_batches() -> None:
     found = made.evaluate(model, "validation")
     assert found.loss == pytest.approx(total / tokens, rel=1e-10)
     assert found.value == pytest.approx(np.exp(total / tokens), rel=1e-10)
+    assert made.size("validation") == tokens
     assert model.training
 
 

@@ -1,7 +1,10 @@
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,3 +74,21 @@ def test_the_record_names_versions_and_commit():
     assert here.torch == torch.__version__
     assert here.python == platform.python_version()
     assert here.commit == "" or len(here.commit) == 40
+
+
+def test_the_digest_of_the_sources_is_that_of_the_code_a_run_passes_through(tmp_path, monkeypatch):
+    package = tmp_path / "adaptive_bench"
+    shutil.copytree(Path(machine.__file__).parents[1], package)
+    monkeypatch.setattr(machine, "__file__", str(package / "experiment" / "machine.py"))
+    digests = [machine.sources.__wrapped__()]
+    assert digests == [machine.sources()]  # of this checkout, where the folder lies elsewhere
+    for name in ("analysis/read.py", "loggers/wandb.py", "serving/live.py", "__main__.py", "README.md"):
+        (package / name).write_text("")
+    assert machine.sources.__wrapped__() == digests[0]
+    for name in ("schedulers/fixed.py", "schema.py", "models/new.py"):
+        (package / name).write_text("# changed")
+        digests.append(machine.sources.__wrapped__())
+    (package / "models" / "new.py").rename(package / "models" / "newer.py")
+    digests.append(machine.sources.__wrapped__())
+    assert len(set(digests)) == 5
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in digests)

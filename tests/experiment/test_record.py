@@ -5,7 +5,11 @@ import textwrap
 
 import pytest
 
+from adaptive_bench.analysis import read
+from adaptive_bench.experiment import machine
 from adaptive_bench.experiment.record import Identity, RunFolder
+from adaptive_bench.experiment.run import train
+from adaptive_bench.training.trainer import Trainer
 
 SETTINGS = {
     "seed": 1,
@@ -48,7 +52,7 @@ def test_the_order_of_settings_does_not_matter():
 
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     folder = RunFolder(tmp_path, "f" * 16)
-    with folder.claimed("a: 1") as mine:
+    with folder.claimed("a: 1", {}) as mine:
         assert mine
         folder.beat(5, budget=10)
         assert folder.state()["status"] == "running"
@@ -57,7 +61,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
             from adaptive_bench.experiment.record import RunFolder
             folder = RunFolder(Path({str(tmp_path)!r}), {"f" * 16!r})
             print(folder.state()["status"])
-            with folder.claimed("b: 2") as mine:
+            with folder.claimed("b: 2", {{}}) as mine:
                 print(mine)
         """
         out = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True).stdout
@@ -68,18 +72,18 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError("broke"), "failed"), (KeyboardInterrupt(), "interrupted")])
 def test_how_a_run_ended_is_kept(tmp_path, error, status):
     folder = RunFolder(tmp_path, "f" * 16)
-    with pytest.raises(type(error)), folder.claimed(""):
+    with pytest.raises(type(error)), folder.claimed("", {}):
         raise error
     state = folder.state()
     assert state["status"] == status
     assert type(error).__name__ in state["reason"]
-    with folder.claimed("") as mine:
+    with folder.claimed("", {}) as mine:
         assert mine
 
 
 def test_a_finished_run_is_what_its_record_says(tmp_path):
     folder = RunFolder(tmp_path, "f" * 16)
-    with folder.claimed(""):
+    with folder.claimed("", {}):
         record = {"status": "diverged", "reason": "the loss became nan", "samples": 7}
         folder.finish(steps=[{"step": 1}], evaluations=[{"step": 0}], record=record)
     assert folder.finished
@@ -90,3 +94,23 @@ def test_a_finished_run_is_what_its_record_says(tmp_path):
 
 def test_the_settings_of_an_identity_are_json():
     assert json.loads(json.dumps(changed().settings)) == {"seed": 1, "epochs": 4, "dataset.train_size": None, "optimizer.lr": 0.1}
+
+
+def test_a_run_that_fails_leaves_what_places_it_and_one_that_ends_says_what_its_metric_is_the_mean_of(
+    compose_small, tmp_path, monkeypatch
+):
+    cfg = compose_small(f"results={tmp_path}")
+    monkeypatch.setattr(Trainer, "step", lambda trainer: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(cfg)
+    (about,) = tmp_path.glob("runs/*/about.json")
+    (failed,) = read(tmp_path).records.to_dict("records")
+    assert (failed["status"], failed["reason"]) == ("failed", "ZeroDivisionError: division by zero")
+    monkeypatch.undo()
+    train(cfg)
+    assert not about.exists()
+    (done,) = read(tmp_path).records.to_dict("records")
+    for name in ("run", "cell", "label", "workload", "seed", "settings", "sources", "commit", "threads"):
+        assert done[name] == failed[name]
+    assert (done["status"], done["validation_size"], done["test_size"]) == ("done", 50, 50)
+    assert done["sources"] == machine.sources()

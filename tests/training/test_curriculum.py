@@ -189,6 +189,9 @@ class Unscorable(Task):
     def evaluate(self, model, split):
         return Evaluation(value=0.0, loss=0.0)
 
+    def size(self, split):
+        return 1
+
 
 def test_a_task_that_cannot_be_scored_is_refused(cache):
     curriculum = Curriculum(**SETTINGS)

@@ -145,7 +145,7 @@ def test_what_the_first_rank_finds_in_the_folder_holds_for_all(tmp_path: Path) -
     (folder,) = (results / "runs").iterdir()
     assert folder.name != planned.folder.path.name, "two ranks make another run than one"
     (folder / "record.parquet").unlink()
-    with RunFolder(results, folder.name).claimed(FORM_LINE) as mine:
+    with RunFolder(results, folder.name).claimed(FORM_LINE, {}) as mine:
         assert mine
         assert together(train_apart, results, "folder", *overrides) == [0, 0]
         assert not (folder / "record.parquet").exists()
