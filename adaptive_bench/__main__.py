@@ -117,9 +117,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                 "--metric", default="final", help="column of the records: final (default), best, samples, steps, seconds ..."
             )
             command.add_argument("--format", choices=("text", "md", "csv", "tex", "json"), default="text")
-            command.add_argument(
-                "--wide", action="store_true", help="text: every group of columns; others: those of stability, too"
-            )
+            command.add_argument("--wide", action="store_true", help="every column, those of stability, too")
             command.add_argument("--explain", action="store_true", help="text: how the numbers are computed")
         if name == "report":
             command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
@@ -161,16 +159,12 @@ def add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument("--baseline", metavar="NAME", help="the arm that others are compared with")
     command.add_argument("--target", type=float, help="validation metric to reach, of one workload (default: from the baseline)")
     command.add_argument("--targets", metavar="FILE", help="targets of all workloads, written by `adaptive-bench targets`")
-    command.add_argument(
-        "--endpoint", choices=("samples", "updates", "seconds"), default="samples", help="what verdicts are about"
-    )
+    command.add_argument("--endpoint", choices=("samples", "updates", "seconds"), default="samples", help="of the verdicts")
     command.add_argument("--margin", type=float, help="loss that counts as none (default: 0.5 points, or 1 %% of perplexity)")
     command.add_argument(
         "--allow-mixed-timing", action="store_true", help="print seconds although devices, threads or jobs differ"
     )
-    command.add_argument(
-        "--allow-mixed-versions", action="store_true", help="pool runs of different sources or versions of torch"
-    )
+    command.add_argument("--allow-mixed-versions", action="store_true", help="pool runs of other sources or torch")
 
 
 def question(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from . import metrics, verdict
+from . import verdict
 from .acting import acted
 from .compare import Comparison, difference, ratio, ratio_of_means
 from .detectable import detectable
@@ -160,7 +160,10 @@ def row(runs: Runs, arm: Arm, *, baseline: Arm, question: Question) -> ArmSummar
         parts = _parts(baseline=baseline.spent, arm=arm.spent)
         found = detectable(speedups[question.endpoint], family=question.family)
         differs = acted(runs, records=arm.records, baseline=baseline.records).reindex(arm.spent.index)
-        inactive = int((np.isfinite(arm.spent["samples"]) & (differs >= arm.spent["samples"])).sum())
+        crossed = arm.spent["samples"].where(
+            arm.spent["samples"] > 0
+        )  # nothing acts before an untrained model has met the target
+        inactive = int((np.isfinite(crossed) & (differs >= crossed)).sum())
         if not np.isfinite(pd.concat([arm.spent["samples"], baseline.spent["samples"]])).all():
             p_log_rank = log_rank(
                 arm.spent["samples"], arm.followed["samples"], baseline.spent["samples"], baseline.followed["samples"]
@@ -226,7 +229,7 @@ def _speedup(cost: str, *, baseline: Arm, arm: Arm) -> Comparison:
 
 
 def _slack(baseline: pd.DataFrame, arm: pd.DataFrame) -> float:
-    """How far the log speed-up would move if crossings were placed on straight lines: what the width of their brackets leaves open."""
+    """How far the log speed-up moves if crossings are placed on straight lines: what the width of their brackets leaves open."""
     moved = [float(np.log(spent["line"] / spent["samples"]).mean()) for spent in (baseline, arm)]
     return abs(moved[0] - moved[1])
 
@@ -238,7 +241,8 @@ def _largest(followed: pd.Series) -> float:
 
 def _parts(*, baseline: pd.DataFrame, arm: pd.DataFrame) -> dict[str, Comparison]:
     """The speed-up in seconds = statistical x hardware x overhead: samples to the target, seconds of training a sample, and what
-    measuring adds to training. In every pair of runs the logarithms add up exactly."""
+    measuring adds to training. In every pair of runs the logarithms add up exactly.
+    """
     factors = [
         {
             "statistical": spent["samples"],

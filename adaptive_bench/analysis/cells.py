@@ -24,6 +24,14 @@ def interval(value: Interval, *, decimals: int, sign: bool = False) -> str:
     return f"{mean} [{low}, {high}]" if low != NOTHING else f"{mean} [{NOTHING}]"
 
 
+def detectable(effect: Interval) -> str:
+    """A speed-up that could have been found; beyond 100 its size says nothing more than that nothing could."""
+    if math.isnan(effect.mean):
+        return NOTHING
+    mean, low, high = (">100" if part > 100 else f"{part:.2f}" for part in (effect.mean, effect.low, effect.high))
+    return f"{mean} [{low}, {high}]"
+
+
 def speedup(effect: Interval) -> str:
     """A ratio near 1, to the hundredth; small ones to three digits."""
     return interval(effect, decimals=max(2, decimals(effect.mean, digits=3)))

@@ -16,7 +16,15 @@ from .tables import Table
 
 # names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
 NAMES = {"samples": "samples", "steps": "updates", "seconds": "seconds"}
-VERDICT, QUALITY, TOTAL, COST, SPEEDUP = GROUPS = ("verdict", "quality", "whole runs", "cost", "speed-up")
+VERDICT, QUALITY, TOTAL, COST, SPEEDUP, STABILITY = GROUPS = ("verdict", "quality", "whole runs", "cost", "speed-up", "stability")
+STEADINESS = {  # heading and decimals
+    "changes": ("changes of size", 1),
+    "reversals": ("reversals", 1),
+    "dips": ("dips after a change", 1),
+    "loss_variance": ("loss variance", 4),
+    "memory_used": ("peak memory (%)", 0),
+    "calibration_samples": ("samples calibrated on", 0),
+}
 TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training_seconds"}
 
 
@@ -73,7 +81,7 @@ def columns(table: Table) -> list[Column]:
         Column(
             VERDICT,
             "detectable",
-            lambda row: cells.speedup(row.detectable),
+            lambda row: cells.detectable(row.detectable),
             lambda row: _bounds(f"detectable_speedup_{NAMES[end]}", row.detectable),
         ),
         *_metric(table),
@@ -83,6 +91,7 @@ def columns(table: Table) -> list[Column]:
         *_misses(table, names),
         *(_speedup(cost, heading=f"speed-up, {names[cost]}", group=SPEEDUP) for cost in table.costs if cost != end),
         *(_part(part) for part in PARTS if table.timed),
+        *(_steadiness(table, name, heading, decimals) for name, (heading, decimals) in STEADINESS.items()),
     ]  # fmt: skip
 
 
@@ -241,6 +250,18 @@ def _speedup(cost: str, *, heading: str, group: str) -> Column:
         return f"{shown} (to the budget)" if row.speedups[cost].method.startswith(RESTRICTED) else shown
 
     return Column(group, heading, text, lambda row: _comparison(f"speedup_{NAMES[cost]}", row.speedups.get(cost)))
+
+
+def _steadiness(table: Table, name: str, heading: str, decimals: int) -> Column:
+    """A mean over runs of how steadily they trained, or of a hidden cost; nothing unless it was asked for."""
+    found = table.stability
+    if found is None:
+        return Column(STABILITY)
+
+    def value(row: ArmSummary) -> float:
+        return float(found[name].get(row.label, math.nan)) * (100 if name == "memory_used" else 1)
+
+    return Column(STABILITY, heading, lambda row: cells.number(value(row), decimals=decimals), lambda row: {name: value(row)})
 
 
 def _part(part: str) -> Column:

@@ -23,8 +23,8 @@ KEYS = ("workload", "title", "metric", "target", "baseline", "fraction", "seeds"
 class Goal:
     """A validation value to reach, and where it comes from.
 
-    It lies `fraction` of the way between the untrained model and the median best of `baseline` on `seeds`; without a fraction, the
-    user set it. `file` is the file it was read from.
+    It lies `fraction` of the way between the untrained model and the median best of `baseline` on `seeds`; without one, the user
+    set it. `file` is the file it was read from.
     """
 
     target: float

@@ -20,7 +20,7 @@ EXPLANATIONS = (
     "Brackets are 95 % intervals by Student's t: of accuracies on their logits and no narrower than the test set resolves; of "
     "perplexities, seconds and speed-ups on logarithms, so that means are geometric.",
     "Comparisons are within seeds (paired t), or Welch's where arms share too few seeds. A speed-up is baseline / arm.",
-    "p are corrected by Holm over all arms and two tests an arm: the change of the metric and the speed-up that the verdict is about. "
+    "p are corrected by Holm over two tests an arm: the change of the metric and the speed-up that the verdict is about. "
     "Other speed-ups are outside the family and have no p.",
     "The cost to a target is read from each run's own validation curve, where it meets the target and still does at the next "
     "evaluation; between evaluations by a monotone cubic in log samples. Its distance from a straight line widens the interval.",
@@ -198,8 +198,8 @@ def _by_length(records: pd.DataFrame) -> str:
     if not len(arms):
         return ""
     return (
-        f"Biased noise scale: the sentences of a batch share a length in {_list(list(arms))}, so statistics leave out how gradients "
-        "differ between lengths, and show less noise than random batches have."
+        f"Biased noise scale: the sentences of a batch share a length in {_list(list(arms))}, so statistics leave out how "
+        "gradients differ between lengths, and show less noise than random batches have."
     )
 
 
@@ -221,7 +221,7 @@ def _memory(records: pd.DataFrame) -> str:
 def _siblings(table: Table) -> str:
     if len(table.rows) > 1 or not table.siblings:
         return ""
-    return f"One arm alone; other settings keep it apart from {'; '.join(table.siblings)}. Arms are compared where all but them is equal."
+    return f"One arm alone; settings that all arms must share keep it apart from {'; '.join(table.siblings)}."
 
 
 def _dirty(records: pd.DataFrame) -> str:

@@ -1,12 +1,13 @@
 """How steadily a run trained: changes of its sizes, and the noise of its training loss."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
 from .acting import GRANTED
+from .read import Runs
 
 LEAST = 10  # steps of a piece whose variance is taken
 
@@ -19,6 +20,20 @@ class Stability:
     reversals: int
     dips: int
     loss_variance: float
+
+
+def stability_of(runs: Runs, *, records: pd.DataFrame) -> pd.DataFrame:
+    """By label, means over the runs that are done of what `stability` finds, of the peak of memory and the samples calibrated on.
+
+    A share of memory is nan where none was read, samples are nan where an old record does not say.
+    """
+    done = records[records["status"] == "done"]
+    rows = [
+        asdict(stability(runs.trace(row["run"]), runs.validation(row["run"]), maximise=row["maximise"]))
+        | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples")}
+        for row in done.to_dict("records")
+    ]
+    return pd.DataFrame(rows, index=done["label"]).astype(float).groupby(level=0).mean()
 
 
 def stability(trace: pd.DataFrame, curve: pd.DataFrame, *, maximise: bool) -> Stability:

@@ -10,7 +10,7 @@ from scipy import stats
 def restricted_mean(spent: pd.Series, followed: pd.Series, *, horizon: float) -> float:
     """The mean of min(cost, horizon): the area under the curve of Kaplan and Meier (1958) up to `horizon` (Irwin 1949).
 
-    `spent` is inf for a run that missed; `followed` is what that run had spent when it ended (inf: it can never reach the target).
+    `spent` is inf for a run that missed; `followed` is what that run had spent at its end (inf: it can never reach it).
     """
     sample = _censored(spent, followed, horizon=horizon)
     found = stats.ecdf(sample).sf
@@ -41,8 +41,8 @@ def log_rank(spent: pd.Series, followed: pd.Series, others: pd.Series, others_fo
         return math.nan
     every = pd.concat([reached, followed, others_followed])
     horizon = float(every[np.isfinite(every)].max())
-    samples = [_censored(*pair, horizon=horizon) for pair in ((spent, followed), (others, others_followed))]
-    return float(stats.logrank(*samples).pvalue)
+    x, y = (_censored(*pair, horizon=horizon) for pair in ((spent, followed), (others, others_followed)))
+    return float(stats.logrank(x, y).pvalue)
 
 
 def _censored(spent: pd.Series, followed: pd.Series, *, horizon: float) -> stats.CensoredData:

@@ -13,6 +13,7 @@ from .compare import holm
 from .goals import Goal, goal
 from .published import Claim, read_claims
 from .read import Runs
+from .stability import stability_of
 from .targets import COSTS
 from .timing import UNKNOWN, mixed_timing, values
 
@@ -22,8 +23,8 @@ class Table:
     """The arms of one workload, as numbers.
 
     `timed` is false where runs were timed under mixed conditions: then no seconds are printed. On `logs` a change is a ratio.
-    Samples are `counted_in` tokens for texts. Verdicts are for the cost `endpoint` and the non-inferiority `margin`, in points or,
-    on logs, in percent. `family` is the number of tests that p are corrected for: two an arm, its change and its speed-up.
+    Samples are `counted_in` tokens for texts. Verdicts are for the cost `endpoint` and the non-inferiority `margin`, in points
+    or, on logs, in percent. `family` is the number of tests that p are corrected for: two an arm, its change and its speed-up.
     `records` are the workload's, `wanted` is the baseline that the user asked for.
     """
 
@@ -42,6 +43,7 @@ class Table:
     family: int
     rows: tuple[ArmSummary, ...]
     records: pd.DataFrame = field(repr=False, compare=False)
+    stability: pd.DataFrame | None = field(repr=False, compare=False)  # means over an arm's runs, if they were asked for
     wanted: str | None
     siblings: tuple[str, ...]
 
@@ -88,7 +90,8 @@ def table(
     verdicts are about: samples, steps or seconds. An arm is not worse if it loses less than `margin`: points of a percentage
     (default 0.5), else percent (default 1). Seconds of runs that differ in device, threads, jobs or allocator are left out unless
     `allow_mixed_timing`; runs of different sources or versions of torch are refused unless `allow_mixed_versions`. `claims`
-    (default: those of published.yaml) are of test values and stand beside them, not beside another metric. Raises ValueError.
+    (default: those of published.yaml) are of test values and stand beside them, not beside another metric. `wide` adds how
+    steadily runs trained, and their hidden costs, for which every trace is read. Raises ValueError.
     """
     metrics.check(runs.records, metric=metric)
     baselines.check(runs.records, wanted=baseline)
@@ -114,12 +117,13 @@ def table(
     if target is not None:
         goals[groups[0]["workload"].iloc[0]] = Goal.by_hand(target, metric=groups[0]["metric"].iloc[0])
     siblings = _siblings(groups)
+    steadiness = [stability_of(runs, records=group) if wide else None for group in groups]
     return [
         _table(
             runs, records=group, metric=metric, wanted=baseline, goals=goals, endpoint=endpoint, margin=margin,
-            mixed=allow_mixed_timing, claims=claims, siblings=near,
+            mixed=allow_mixed_timing, claims=claims, siblings=near, stability=steady,
         )
-        for group, near in zip(groups, siblings, strict=True)
+        for group, near, steady in zip(groups, siblings, steadiness, strict=True)
     ]  # fmt: skip
 
 
@@ -135,6 +139,7 @@ def _table(
     mixed: bool,
     claims: Sequence[Claim],
     siblings: tuple[str, ...],
+    stability: pd.DataFrame | None,
 ) -> Table:
     chosen = baselines.choose(records, wanted=wanted)
     workload = records["workload"].iloc[0]
@@ -158,7 +163,7 @@ def _table(
     rows = [row(runs, arm, baseline=usual, question=question) for arm in arms]
     if endpoint == "seconds" and not timed:
         raise ValueError(
-            f"{records['title'].iloc[0]}: seconds were timed under mixed conditions; take another endpoint or --allow-mixed-timing"
+            f"{records['title'].iloc[0]}: seconds are of mixed conditions; take another endpoint or --allow-mixed-timing"
         )
     return Table(
         title=records["title"].iloc[0],
@@ -178,6 +183,7 @@ def _table(
             sorted(rows, key=lambda each: each.label != chosen), question
         ),  # the baseline first, the others as they were
         records=records,
+        stability=stability,
         wanted=wanted,
         siblings=siblings,
     )
@@ -222,7 +228,7 @@ def _siblings(groups: Sequence[pd.DataFrame]) -> list[tuple[str, ...]]:
         tuple(
             other["title"].iloc[0]
             for other, there in zip(groups, places, strict=True)
-            if there == place and other is not group and group["label"].nunique() == 1
+            if there == place and other is not group and len(set(group["label"])) == 1
         )
         for group, place in zip(groups, places, strict=True)
     ]

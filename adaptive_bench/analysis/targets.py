@@ -20,9 +20,9 @@ EARLY = 2  # a crossing up to this evaluation (the untrained model's is number 0
 class Crossing:
     """Where a validation curve meets the target and still does at its next evaluation; seconds are train + measure.
 
-    `line` are the samples at which a straight line between the two evaluations crosses: how far it is from `samples` says how much
-    the interpolation decides. `first` are the samples of the first crossing, sustained or not. Not `confirmed`: the target is met
-    at the last evaluation, and no other follows. `early`: met within the first two evaluations, where nothing can be interpolated.
+    `line` are the samples at which a straight line between the two evaluations crosses: its distance from `samples` says how much
+    the interpolation decides. `first` are the samples of the first crossing, sustained or not. Not `confirmed`: the target is
+    met at the last evaluation, and no other follows. `early`: met within the first two evaluations, too coarse to place it.
     """
 
     samples: float
@@ -110,10 +110,10 @@ def _place(samples: np.ndarray, values: np.ndarray, *, at: int, target: float) -
 def costs(runs: Runs, *, records: pd.DataFrame, target: float) -> pd.DataFrame:
     """What each run spent to reach the target, by seed, with the other fields of its crossing; inf is a miss.
 
-    Only a run that is done can reach it. One that diverged counts as a miss even if it crossed the target earlier: its final model
-    is unusable, and nobody could have known that the crossing was the moment to stop. Counting it would reward a method for being
-    fast until it diverges. One that failed or was interrupted counts as a miss, too, or a rule that runs out of memory on its slow
-    seeds would look perfect. One that is still running is not in the frame.
+    Only a run that is done can reach it. One that diverged counts as a miss even if it crossed the target earlier: its final
+    model is unusable, and nobody could have known that the crossing was the moment to stop. Counting it would reward a method for
+    being fast until it diverges. One that failed or was interrupted counts as a miss, too, or a rule that runs out of memory on
+    its slow seeds would look perfect. One that is still running is not in the frame.
     """
     started = records[records["status"] != "running"]
     rows = [_cost(runs, record=record, target=target) for record in started.to_dict("records")]

@@ -1,11 +1,12 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from adaptive_bench.analysis import cells
-from adaptive_bench.analysis.compare import PAIRED, WELCH, difference, holm, ratio
+from adaptive_bench.analysis.compare import PAIRED, WELCH, difference, holm, ratio, ratio_of_means
 
 
 def test_paired_difference_by_hand() -> None:
@@ -14,7 +15,7 @@ def test_paired_difference_by_hand() -> None:
     assert found.method == PAIRED
     assert (found.effect.mean, found.effect.low, found.effect.high) == pytest.approx((2, -0.484138, 4.484138), abs=1e-6)
     assert found.p == pytest.approx(0.074180, abs=1e-6)
-    assert found.sd == pytest.approx(1)
+    assert (found.error, found.df) == pytest.approx((1 / math.sqrt(3), 2))
 
 
 def test_speed_up_is_baseline_over_other() -> None:
@@ -34,9 +35,10 @@ def test_welch_where_no_seed_is_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "method", "n"), [([0, 1, 2, 3], PAIRED, 4), ([2, 3, 4], PAIRED, 3), ([3, 4, 5, 6, 7], WELCH, 5)]
+    ("other", "method", "n"),
+    [([0, 1, 2, 3], PAIRED, 4), ([2, 3, 4], PAIRED, 3), ([3, 4, 5, 6], PAIRED, 2), (range(4, 9), WELCH, 5)],
 )
-def test_pairs_are_formed_where_most_seeds_are_shared(other: list[int], method: str, n: int) -> None:
+def test_pairs_are_formed_where_most_seeds_are_shared(other: Sequence[int], method: str, n: int) -> None:
     found = difference(dict.fromkeys(range(5), 1.0), {seed: float(seed) for seed in other})
     assert (found.method, found.effect.n) == (method, n)
 
@@ -62,7 +64,7 @@ def test_one_seed_gives_a_ratio_without_bounds(seeds: list[int]) -> None:
 def test_no_ratio_with_a_miss_or_without_a_cost(cost: float) -> None:
     found = ratio({0: 1.0, 1: 2.0, 2: 3.0}, {0: 1.0, 1: cost, 2: 3.0})
     assert math.isnan(found.effect.mean)
-    assert math.isnan(found.sd)
+    assert math.isnan(found.error)
 
 
 def test_a_miss_of_a_seed_that_is_not_compared_does_no_harm() -> None:
@@ -74,15 +76,36 @@ def test_no_runs() -> None:
     assert math.isnan(ratio({0: 1.0}, {}).effect.mean)
 
 
+def test_equal_differences_of_a_known_resolution_have_a_width() -> None:
+    # a deviation of .5 * sqrt(2) / sqrt(12) = .2041 of a difference, half 12.7062 * .2041 / sqrt(2) = 1.834
+    found = difference({0: 90.0, 1: 91.0}, {0: 90.5, 1: 91.5}, resolution=0.5)
+    assert (found.effect.low, found.effect.high) == pytest.approx((0.5 - 1.834, 0.5 + 1.834), abs=1e-3)
+    assert 0.05 < found.p < 1
+
+
+def test_slack_widens_the_interval_and_weakens_the_test() -> None:
+    plain, wide = (ratio({0: 2.0, 1: 2.1, 2: 2.2}, dict.fromkeys(range(3), 1.0), slack=slack) for slack in (0.0, 0.1))
+    assert wide.effect.low == pytest.approx(plain.effect.low * math.exp(-0.1))
+    assert wide.effect.high == pytest.approx(plain.effect.high * math.exp(0.1))
+    assert wide.p > plain.p
+
+
+def test_a_ratio_of_means_is_that_of_the_means() -> None:
+    found = ratio_of_means({0: 4.0, 1: 2.0, 2: 6.0}, {0: 2.0, 1: 0.0, 2: 1.0})
+    assert found.effect.mean == pytest.approx(4)
+    # baseline over its mean 0 -.5 .5, other 1 -1 0: differences -1 .5 .5, s = sqrt(.75), half 4.302653 * .5 = 2.1513
+    assert found.effect.high == pytest.approx(4 * math.exp(2.1513265), rel=1e-6)
+
+
 def test_a_negative_cost_is_refused() -> None:
     with pytest.raises(ValueError, match="costs are 0 or more"):
         ratio({0: 1.0}, {0: -1.0})
 
 
 def test_holm_by_hand() -> None:
-    # sorted .01 * 3, .02 * 2, .04 * 1; nan is no test
-    assert holm([0.04, math.nan, 0.01, 0.02])[2:] == pytest.approx([0.03, 0.04])
-    assert holm([0.04, math.nan, 0.01, 0.02])[0] == pytest.approx(0.04)
+    # sorted .01 * 4, .02 * 3, .04 * 2; nan could not be tested and still is one of four
+    assert holm([0.04, math.nan, 0.01, 0.02])[2:] == pytest.approx([0.04, 0.06])
+    assert holm([0.04, math.nan, 0.01, 0.02])[0] == pytest.approx(0.08)
     assert holm([0.5, 0.9]) == [1.0, 1.0]
 
 

@@ -137,8 +137,8 @@ def test_a_copied_run_is_refused(results: Results) -> None:
 def test_the_validation_curve_has_one_split_and_its_seconds(results: Results) -> None:
     folder = results.add(measure=0.25)
     curve = read(results.folder).validation(folder.name)
-    assert curve["samples"].tolist() == [0, 1000]
-    assert curve["seconds"].tolist() == [0, 1.25]
+    assert curve["samples"].tolist() == [25 * at for at in range(41)]
+    assert curve["seconds"].iloc[[0, -1]].tolist() == [0, 1.25]
 
 
 def test_choices_make_the_label_of_a_run_without_an_arm(results: Results) -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 from adaptive_bench.analysis import read
 from adaptive_bench.analysis.targets import Crossing, costs, crossing, levels
@@ -19,19 +21,54 @@ def curve(*values: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["samples", "step", "seconds_train", "seconds_measure", "value"])
 
 
-def test_a_crossing_lies_on_the_line_between_two_points() -> None:
-    # from 50 to 90 the target 60 is a quarter of the way
-    assert crossing(curve(10, 50, 90), target=60, maximise=True) == Crossing(samples=125, steps=12.5, seconds=3.75)
+def at(found: Crossing | None) -> tuple[float, float, float, float]:
+    assert found is not None
+    return found.samples, found.steps, found.train, found.measure
+
+
+def test_before_the_first_evaluation_there_is_only_a_line() -> None:
+    # from 10 to 50 the target 20 is a quarter of the way
+    found = crossing(curve(10, 50, 90), target=20, maximise=True)
+    assert at(found) == (25, 2.5, 0.5, 0.25)
+    assert found is not None
+    assert found.early
+    assert found.line == 25
 
 
 def test_a_minimised_metric_crosses_downwards() -> None:
-    assert crossing(curve(8, 4, 2), target=3, maximise=False) == Crossing(samples=150, steps=15, seconds=4.5)
+    assert at(crossing(curve(8, 4, 3, 3), target=3, maximise=False)) == (200, 20, 4, 2)
 
 
-def test_only_the_first_crossing_counts() -> None:
-    found = crossing(curve(0, 80, 20, 90), target=40, maximise=True)
+def test_between_evaluations_the_curve_is_straight_in_log_samples() -> None:
+    values = [0, *(10 * math.log(100 * step) for step in range(1, 8))]
+    found = crossing(curve(*values), target=10 * math.log(450), maximise=True)
     assert found is not None
-    assert found.samples == 50
+    assert found.samples == pytest.approx(450)
+    assert (found.steps, found.train) == pytest.approx((45, 9))
+    assert found.line == pytest.approx(400 + 100 * math.log(450 / 400) / math.log(500 / 400))
+    assert (found.early, found.confirmed) == (False, True)
+
+
+def test_a_cubic_is_followed_as_scipy_does() -> None:
+    values = np.array([5.0, 30, 50, 60, 66, 69, 71, 72])
+    found = crossing(curve(*values), target=62.0, maximise=True)
+    cubic = PchipInterpolator(np.log([200, 300, 400, 500]), [50, 60, 66, 69])
+    assert found is not None
+    assert found.samples == pytest.approx(math.exp(cubic.solve(62, extrapolate=False)[0]))
+
+
+def test_a_crossing_that_the_next_evaluation_does_not_bear_out_does_not_count() -> None:
+    found = crossing(curve(0, 10, 20, 80, 20, 90, 95), target=50, maximise=True)
+    assert found is not None
+    assert 400 < found.samples < 500
+    assert 200 < found.first < 300
+    assert crossing(curve(0, 80, 20, 20), target=50, maximise=True) is None
+
+
+def test_the_last_evaluation_counts_and_is_unconfirmed() -> None:
+    found = crossing(curve(0, 10, 20, 80), target=80, maximise=True)
+    assert found is not None
+    assert (found.samples, found.confirmed, found.early) == (300, False, False)
 
 
 @pytest.mark.parametrize(("target", "maximise"), [(91, True), (9, False)])
@@ -40,16 +77,16 @@ def test_a_miss(target: float, maximise: bool) -> None:
 
 
 def test_touching_the_target_is_reaching_it() -> None:
-    assert crossing(curve(10, 90), target=90, maximise=True) == Crossing(samples=100, steps=10, seconds=3)
+    assert at(crossing(curve(10, 90), target=90, maximise=True)) == (100, 10, 2, 1)
 
 
 @pytest.mark.parametrize("before", [math.nan, math.inf])
 def test_there_is_no_line_from_a_point_that_is_not_finite(before: float) -> None:
-    assert crossing(curve(before, 2), target=3, maximise=False) == Crossing(samples=100, steps=10, seconds=3)
+    assert at(crossing(curve(before, 2), target=3, maximise=False)) == (100, 10, 2, 1)
 
 
 def test_an_untrained_model_may_meet_the_target() -> None:
-    assert crossing(curve(10, 50), target=5, maximise=True) == Crossing(samples=0, steps=0, seconds=0)
+    assert at(crossing(curve(10, 50), target=5, maximise=True)) == (0, 0, 0, 0)
 
 
 def test_nothing_is_above_an_unknown_target() -> None:
