@@ -35,6 +35,7 @@ MADE_WITH = (*SOURCE, *TIMING, "ranks", "precision", "python", "torch", "adaptiv
 READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *PADDING, *MEMORY, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
 RECORD = (
     *("run", *READ, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
+    "calibration_samples",  # trained by the run of the calibration; 0 without one, nan if its file does not say
     "skipped_steps",  # updates left out because a gradient overflowed in half precision
     *("compiled_graphs", "estimator", "parameters", "weights", "started"),
 )
