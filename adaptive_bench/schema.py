@@ -42,6 +42,7 @@ PLACED = ("cell", *CHOICES, "seed", "metric", "maximise", "settings")
 READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *PADDING, *MEMORY, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
 RECORD = (
     *("run", *READ, *RESOLUTION, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
+    "calibration_samples",  # trained by the run of the calibration; 0 without one, nan if its file does not say
     "skipped_steps",  # updates left out because a gradient overflowed in half precision
     *("compiled_graphs", "estimator", "parameters", "weights", "started"),
 )

@@ -9,6 +9,7 @@ import pandas as pd
 from .acting import GRANTED
 from .read import Runs
 
+STEPS = ("samples", *GRANTED, "loss", "cut")  # what is read of a trace
 LEAST = 10  # steps of a piece whose variance is taken
 
 
@@ -29,7 +30,7 @@ def stability_of(runs: Runs, *, records: pd.DataFrame) -> pd.DataFrame:
     """
     done = records[records["status"] == "done"]
     rows = [
-        asdict(stability(runs.trace(row["run"]), runs.validation(row["run"]), maximise=row["maximise"]))
+        asdict(stability(runs.trace(row["run"], STEPS), runs.validation(row["run"]), maximise=row["maximise"]))
         | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples")}
         for row in done.to_dict("records")
     ]

@@ -43,6 +43,12 @@ def recorded(scheduler: Mapping[str, Any]) -> Values:
     return found
 
 
+def calibration_samples(found: Recorded) -> float:
+    """The samples trained for the calibrations of a run, each counted once; 0 without one, nan if a file does not say."""
+    used = [value for values in found.values() for value in values.values() if isinstance(value, Calibration)]
+    return float(sum({each.digest(): each.samples for each in used}.values()))
+
+
 def read_trajectory(trace: str | Path | None, *, results: str | Path, column: str) -> Trajectory:
     """The trajectory of a finished run: its digest in `results`, its folder or its trace.parquet. Raises ValueError."""
     one_of("column", column, ("batch_size", "block_size"))
@@ -98,12 +104,14 @@ def read_calibration(
     """Raises ValueError for a file that cannot be read, and for one of another architecture or gradient than the run's."""
     content = _content(Path(calibration))
     try:
+        cost = content.get("cost") or {}
         found = Calibration(
             architecture=stable_names(content["architecture"]),
             grad_source=str(content["grad_source"]),
             levels=_numbers(content["levels"], SIGNALS),
             weights=checked_weights(content["weights"]),
             thresholds=_numbers(content["thresholds"], THRESHOLDS),
+            samples=_numbers(cost, ("samples",))["samples"] if "samples" in cost else math.nan,
         )
     except KeyError as error:
         raise ValueError(

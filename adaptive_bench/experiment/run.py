@@ -22,6 +22,7 @@ from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.experiment.record import WEIGHTS
+from adaptive_bench.experiment.recorded import calibration_samples
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import check_form
 from adaptive_bench.stats import Stat
@@ -121,6 +122,7 @@ def _outcome(trainer: Trainer, *, status: str, reason: str) -> Row:
         "final": values["test"][-1] if status == "done" else math.nan,
         "samples": trainer.samples,
         "steps": len(trainer.steps),
+        "calibration_samples": calibration_samples(planned.recorded),
         "skipped_steps": sum(row["skipped"] for row in trainer.steps),  # updates left out because a gradient overflowed
         "physical_batch": max(chunks, default=0),  # most rows that went through the model at once
         "split_steps": sum(row["physical_batch"] < row["batch_size"] for row in trainer.steps),  # by micro-batches or memory

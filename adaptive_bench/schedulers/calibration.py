@@ -17,10 +17,13 @@ class Calibration:
     levels: Mapping[str, float]  # reference level of each signal
     weights: Mapping[str, float]  # of each signal in the score
     thresholds: Mapping[str, float]  # of the tests of deba_flags
+    samples: float = math.nan  # that its run trained; nan: the file does not say
 
     def digest(self) -> str:
         """A digest of everything that can change a run; the cost of the calibration is no part of it."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        told = asdict(self)
+        del told["samples"]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def checked_weights(weights: Mapping[str, Any]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.calibration import calibrate, learned, signals
 from adaptive_bench.experiment.fingerprint import by_content
-from adaptive_bench.experiment.recorded import recorded
+from adaptive_bench.experiment.recorded import calibration_samples, read_calibration, recorded
 from tests.conftest import SMALL
 
 RUN = [*SMALL[:3], *SMALL[4:], "model=mlp"]
@@ -105,7 +105,9 @@ def test_a_calibration_from_the_command_to_the_run_that_uses_it(calibrated, tmp_
 
     for scheduler in ("deba", "deba_flags"):
         run = ("model=mlp", f"scheduler={scheduler}", f"scheduler.calibration={path}", "scheduler.cooldown=1", "epochs=4")
-        sizes = pd.read_parquet(trained(*run, "scheduler.initial=16") / "trace.parquet")
+        folder = trained(*run, "scheduler.initial=16")
+        assert pd.read_parquet(folder / "record.parquet")["calibration_samples"].item() == 1600
+        sizes = pd.read_parquet(folder / "trace.parquet")
         # levels are known from the start, so the signals of the second epoch decide already
         decided = sizes.loc[sizes["epoch"] > 2.2, "batch_decision"]
         assert set(decided) <= {0.8, 1, 1.5}
@@ -166,7 +168,7 @@ def test_a_run_is_what_its_files_hold_wherever_they_lie(tmp_path):
             "levels": {"variance": 1, "norm_variation": 1, "loss_variation": 1},
             "weights": {"variance": 1, "norm_variation": 0, "loss_variation": 0},
             "thresholds": {"confidence": 1, "stability": 1},
-            "cost": {"seconds": seconds},
+            "cost": {"seconds": seconds} if name == "one" else {"seconds": seconds, "samples": 1600},
         }
         OmegaConf.save(OmegaConf.create(content), tmp_path / name / "calibration.yaml")
 
@@ -181,6 +183,11 @@ def test_a_run_is_what_its_files_hold_wherever_they_lie(tmp_path):
         return by_content({"seed": 0, "dataset": {}, **slots}, {slot: recorded(settings) for slot, settings in slots.items()})
 
     assert told("one") == told("two")
+    one, two = (read_calibration(tmp_path / name / "calibration.yaml") for name in ("one", "two"))
+    assert one.digest() == two.digest() == "283e361862ac2258"  # of files that are in use
+    assert math.isnan(calibration_samples({"scheduler": {"calibration": one}}))
+    assert calibration_samples({"scheduler": {"calibration": two}, "block_scheduler": {"calibration": two}}) == 1600
+    assert calibration_samples({"scheduler": {}}) == 0
     assert told("one") != told("one", column="block_size")
     assert "results" not in told("one")["scheduler"]
     plain = {"seed": 1, "dataset": {}, "scheduler": {"initial": 4}, "block_scheduler": {"calibration": None}}
