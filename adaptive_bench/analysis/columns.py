@@ -17,11 +17,11 @@ from .tables import Table
 # names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
 NAMES = {"samples": "samples", "steps": "updates", "seconds": "seconds"}
 VERDICT, QUALITY, TOTAL, COST, SPEEDUP, STABILITY = GROUPS = ("verdict", "quality", "whole runs", "cost", "speed-up", "stability")
-STEADINESS = {  # heading and decimals
+STEADINESS = {  # heading and decimals; -1 for two significant digits
     "changes": ("changes of size", 1),
     "reversals": ("reversals", 1),
     "dips": ("dips after a change", 1),
-    "loss_variance": ("loss variance", 4),
+    "loss_variance": ("loss variance", -1),
     "memory_used": ("peak memory (%)", 0),
     "calibration_samples": ("samples calibrated on", 0),
 }
@@ -261,7 +261,10 @@ def _steadiness(table: Table, name: str, heading: str, decimals: int) -> Column:
     def value(row: ArmSummary) -> float:
         return float(found[name].get(row.label, math.nan)) * (100 if name == "memory_used" else 1)
 
-    return Column(STABILITY, heading, lambda row: cells.number(value(row), decimals=decimals), lambda row: {name: value(row)})
+    def text(row: ArmSummary) -> str:
+        return cells.number(value(row), decimals=decimals) if decimals >= 0 else cells.p_value(value(row))
+
+    return Column(STABILITY, heading, text, lambda row: {name: value(row)})
 
 
 def _part(part: str) -> Column:

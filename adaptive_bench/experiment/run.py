@@ -106,6 +106,7 @@ def _about(planned: RunSpec, trainer: Trainer) -> Row:
         "maximise": trainer.task.maximise,
         "validation_size": trainer.task.size("validation"),
         "test_size": trainer.task.size("test"),
+        "calibration_samples": calibration_samples(planned.recorded),
         **asdict(planned.machine),
         "settings": json.dumps(planned.identity.settings),
     }
@@ -122,7 +123,6 @@ def _outcome(trainer: Trainer, *, status: str, reason: str) -> Row:
         "final": values["test"][-1] if status == "done" else math.nan,
         "samples": trainer.samples,
         "steps": len(trainer.steps),
-        "calibration_samples": calibration_samples(planned.recorded),
         "skipped_steps": sum(row["skipped"] for row in trainer.steps),  # updates left out because a gradient overflowed
         "physical_batch": max(chunks, default=0),  # most rows that went through the model at once
         "split_steps": sum(row["physical_batch"] < row["batch_size"] for row in trainer.steps),  # by micro-batches or memory
