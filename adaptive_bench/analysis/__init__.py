@@ -7,7 +7,7 @@ from .compare import Comparison, difference, holm, ratio
 from .detectable import detectable
 from .intervals import Interval, log_t_interval, t_interval
 from .notes import notes
-from .published import Claim, read_claims
+from .published import Claim, Replication, read_claims
 from .read import Runs, read
 from .render import render
 from .report import report
@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Crossing",
     "Interval",
+    "Replication",
     "Runs",
     "Table",
     "costs",

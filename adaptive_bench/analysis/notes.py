@@ -10,8 +10,9 @@ from adaptive_bench.schema import TIMING
 from . import cells
 from .arms import ArmSummary
 from .compare import WELCH
+from .intervals import Interval
 from .metrics import unit
-from .published import Claim
+from .published import MARGIN, held
 from .tables import Table
 from .timing import mixed_timing, values
 
@@ -23,7 +24,7 @@ def notes(table: Table) -> tuple[str, ...]:
         _target(table),
         _seeds(table),
         _intervals(table),
-        _published(table),
+        *_published(table),
         _totals(table),
         _diverged(table),
         _misses(table),
@@ -78,32 +79,27 @@ def _intervals(table: Table) -> str:
     )
 
 
-def _published(table: Table) -> str:
-    sources = dict.fromkeys(claim.source for row in table.rows for claim in row.published)
-    if not sources:
-        return ""
-    lines = [f"{source}: {_held(table, source=source)}." for source in sources]
-    return (
-        "Published values, held against our interval of the mean over seeds (a single published run may well lie outside it). "
-        f"{' '.join(lines)}"
-    )
-
-
-def _held(table: Table, *, source: str) -> str:
-    """Each value of a source against our interval, then what is to be said of the source."""
-    found = [(row, claim) for row in table.rows for claim in row.published if claim.source == source]
-    values = [f"{cells.claim(claim)} for {row.label} {_place(claim, row=row, table=table)}" for row, claim in found]
-    remarks = dict.fromkeys(claim.note for _, claim in found if claim.note)
-    return "; ".join([*values, *remarks])
-
-
-def _place(claim: Claim, *, row: ArmSummary, table: Table) -> str:
-    inside = claim.inside(row.value)
-    if inside is None:
-        return "has no interval of ours to lie in"
-    # as many decimals as the value may have, so that the numbers bear out what is said of them
-    ours = cells.interval(row.value, decimals=max(2, table.decimals))
-    return f"lies {'inside' if inside else 'outside'} ours, {ours}"
+def _published(table: Table) -> list[str]:
+    """How claims are judged, then a line a source."""
+    found = [(row, *each) for row in table.rows for each in held(row.published, records=table.records, label=row.label)]
+    if not found:
+        return []
+    metric = found[0][1].metric
+    ratio = metric == "perplexity"
+    versus, none = ("ours/published", 1) if ratio else ("ours - published", 0)
+    margin = f"{MARGIN[metric]:g} {'%' if ratio else 'points'}"
+    lines: dict[str, list[str]] = {}
+    for row, claim, ours in found:
+        effect = Interval(mean=ours.difference, low=ours.low, high=ours.high, n=row.n)
+        shown = cells.interval(effect, decimals=3 if ratio else 2, sign=not ratio)
+        lines.setdefault(claim.source, []).append(f"{row.label} {cells.claim(claim)}, {versus} {shown}, {ours.verdict}")
+    for source, parts in lines.items():
+        parts += dict.fromkeys(claim.note for _, claim, _ in found if claim.source == source and claim.note)
+    return [
+        f"Published values: {versus} differs if its 95 % interval leaves out {none}, agrees if all of it lies within {margin}. A "
+        "value that has no interval of its own is taken for one more run (or mean of runs): the interval is then a prediction's.",
+        *(f"Published, {source}: {'; '.join(parts)}." for source, parts in lines.items()),
+    ]
 
 
 def _totals(table: Table) -> str:

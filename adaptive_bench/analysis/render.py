@@ -17,7 +17,7 @@ HEAD = (
     "title", "workload", "metric", "header", "percent", "logs", "counted_in", "baseline", "target", "timed",
 )
 # fmt: on
-CLAIM = ("value", "low", "high", "inside", "source")
+CLAIM = ("value", "low", "high", "verdict", "difference", "difference_low", "difference_high", "source")
 LATEX = {ord(char): f"\\{char}" for char in "&%$#_{}"}
 LATEX |= {ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}", ord("\\"): r"\textbackslash{}"}
 
