@@ -8,7 +8,7 @@ from .detectable import detectable
 from .goals import Goal, read_goals, write_goals
 from .intervals import Interval, log_t_interval, t_interval
 from .notes import notes
-from .published import Claim, read_claims
+from .published import Claim, Replication, read_claims
 from .read import Runs, read
 from .render import print_text, render
 from .report import report
@@ -21,6 +21,7 @@ __all__ = [
     "Crossing",
     "Goal",
     "Interval",
+    "Replication",
     "Runs",
     "Table",
     "costs",

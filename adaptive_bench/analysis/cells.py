@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .intervals import Interval
-from .published import Claim
+from .published import Claim, Replication
 
 NOTHING = "-"
 
@@ -37,9 +37,9 @@ def speedup(effect: Interval) -> str:
     return interval(effect, decimals=max(2, decimals(effect.mean, digits=3)))
 
 
-def published(claims: Sequence[Claim]) -> str:
-    """The text "114.5; 125.4 [120.6, 130.2]": values and intervals with the digits that were published."""
-    return "; ".join(claim(each) for each in claims) or NOTHING
+def published(found: Sequence[tuple[Claim, Replication]]) -> str:
+    """The text "114.5: agrees; 125.4 [120.6, 130.2]: differs": values and intervals with the digits that were published."""
+    return "; ".join(f"{claim(each)}: {ours.verdict}" for each, ours in found) or NOTHING
 
 
 def claim(published: Claim) -> str:

@@ -11,7 +11,7 @@ from . import cells, verdict
 from .arms import PARTS, ArmSummary
 from .compare import PAIRED, RESTRICTED, Comparison
 from .intervals import Interval
-from .published import Claim
+from .published import Claim, Replication
 from .tables import Table
 
 # names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
@@ -121,9 +121,9 @@ def _missing(table: Table) -> Column:
 def _metric(table: Table) -> list[Column]:
     """The metric, what others have published of it, and its change; nothing if it is seconds that are not comparable."""
     has_claims = any(row.published for row in table.rows)
-    claims = [Column(QUALITY, "published", lambda row: cells.published(row.published))] if has_claims else []
+    claims = [Column(QUALITY, "published", lambda row: cells.published(table.held(row)))] if has_claims else []
     claims_raw = (
-        [Column(QUALITY, raw=lambda row: {"published": [_claim(row, each) for each in row.published]})] if has_claims else []
+        [Column(QUALITY, raw=lambda row: {"published": [_claim(*each) for each in table.held(row)]})] if has_claims else []
     )
     if not table.timed and table.metric.startswith("seconds"):
         return []
@@ -182,9 +182,11 @@ def _padding(table: Table) -> list[Column]:
     ]
 
 
-def _claim(row: ArmSummary, claim: Claim) -> dict[str, Any]:
+def _claim(claim: Claim, ours: Replication) -> dict[str, Any]:
     parts = {name: getattr(claim, name) for name in ("value", "low", "high", "source", "note")}
-    return parts | {"inside": claim.inside(row.value)}
+    return parts | {
+        "verdict": ours.verdict, "difference": ours.difference, "difference_low": ours.low, "difference_high": ours.high
+    }  # fmt: skip
 
 
 def _total(table: Table, *, cost: str, heading: str) -> Column:

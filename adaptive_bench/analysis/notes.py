@@ -9,10 +9,9 @@ import pandas as pd
 from adaptive_bench.schema import TIMING
 
 from . import cells, verdict
-from .arms import ArmSummary
 from .compare import WELCH
+from .intervals import Interval
 from .metrics import unit
-from .published import Claim
 from .tables import Table, mixed_versions
 from .timing import mixed_timing, values
 
@@ -32,6 +31,8 @@ EXPLANATIONS = (
     "that of the spread; with two pairs it cannot be told.",
     "Parts: speed-up in seconds = statistical (samples to the target) x hardware (seconds of training a sample) x overhead (what "
     "measuring and deciding add).",
+    "A published value differs if the 95 % interval of ours against it leaves out no difference, and agrees if all of it lies "
+    "within the margin. A value without an interval of its own is taken for one more run: the interval is then a prediction's.",
     "Seconds are train + measure. Whole runs are those that are done; their samples, updates and seconds are geometric means.",
     *(f"{word}: {meaning.format(cost='samples, updates or seconds')}." for word, meaning in verdict.VERDICTS.items()),
 )
@@ -47,7 +48,7 @@ def notes(table: Table) -> tuple[str, ...]:
         _unfinished(table),
         _crossings(table),
         _inactive(table),
-        _published(table),
+        *_published(table),
         _unpaired(table),
         _timing(table),
         _physical(table.records),
@@ -132,32 +133,21 @@ def _inactive(table: Table) -> str:
     return f"Crossed before they did anything else than the baseline: {_list(found)}." if found else ""
 
 
-def _published(table: Table) -> str:
-    sources = dict.fromkeys(claim.source for row in table.rows for claim in row.published)
-    if not sources:
-        return ""
-    lines = [f"{source}: {_held(table, source=source)}." for source in sources]
-    return (
-        "Published values, held against our interval of the mean over seeds (a single published run may well lie outside it). "
-        f"{' '.join(lines)}"
-    )
-
-
-def _held(table: Table, *, source: str) -> str:
-    """Each value of a source against our interval, then what is to be said of the source."""
-    found = [(row, claim) for row in table.rows for claim in row.published if claim.source == source]
-    values = [f"{cells.claim(claim)} for {row.label} {_place(claim, row=row, table=table)}" for row, claim in found]
-    remarks = dict.fromkeys(claim.note for _, claim in found if claim.note)
-    return "; ".join([*values, *remarks])
-
-
-def _place(claim: Claim, *, row: ArmSummary, table: Table) -> str:
-    inside = claim.inside(row.value)
-    if inside is None:
-        return "has no interval of ours to lie in"
-    # as many decimals as the value may have, so that the numbers bear out what is said of them
-    ours = cells.interval(row.value, decimals=max(2, table.decimals))
-    return f"lies {'inside' if inside else 'outside'} ours, {ours}"
+def _published(table: Table) -> list[str]:
+    """A line a source."""
+    found = [(row, *each) for row in table.rows for each in table.held(row)]
+    if not found:
+        return []
+    ratio = found[0][1].metric == "perplexity"
+    versus = "ours/published" if ratio else "ours - published"
+    lines: dict[str, list[str]] = {}
+    for row, claim, ours in found:
+        effect = Interval(mean=ours.difference, low=ours.low, high=ours.high, n=row.n)
+        shown = cells.interval(effect, decimals=3 if ratio else 2, sign=not ratio)
+        lines.setdefault(claim.source, []).append(f"{row.label} {cells.claim(claim)}, {versus} {shown}, {ours.verdict}")
+    for source, parts in lines.items():
+        parts += dict.fromkeys(claim.note for _, claim, _ in found if claim.source == source and claim.note)
+    return [f"Published, {source}: {'; '.join(parts)}." for source, parts in lines.items()]
 
 
 def _unpaired(table: Table) -> str:

@@ -6,21 +6,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from .intervals import Interval
+from .intervals import CONFIDENCE, standard_deviation
 
+MARGIN = {"accuracy": 0.5, "perplexity": 1.0}  # by metric, within which values agree: points, and %
 PUBLISHED = Path(__file__).with_name("published.yaml")
 COLUMNS = ("dataset", "model", "arm")  # of the record; every other key is one of its settings
 REQUIRED = ("settings", "metric", "value", "source")
-OPTIONAL = ("low", "high", "note")
+OPTIONAL = ("low", "high", "seeds", "note")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replication:
+    """Ours against a claim: the `difference` ours - published (for perplexity the ratio ours / published), its 95 % interval (nan
+    where there is none) and the `verdict`: "agrees", "differs" or "cannot tell".
+    """
+
+    difference: float
+    low: float
+    high: float
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A published `value` of the test metric, in the record's unit, with its interval (nan where none is given).
+    """A published `value` of the test metric, in the record's unit, with its 95 % interval (nan where none is given).
 
-    It is about runs whose `settings` (dotted keys, and the record's columns dataset, model and arm) are all the same.
+    It is a mean over so many `seeds` (None: not stated; one run where there is no interval either), and is about runs whose
+    `settings` (dotted keys, and the record's columns dataset, model and arm) are all the same.
     """
 
     settings: Mapping[str, object]
@@ -29,6 +45,7 @@ class Claim:
     source: str
     low: float = math.nan
     high: float = math.nan
+    seeds: int | None = None
     note: str = ""
 
     def applies(self, record: Mapping[Any, Any]) -> bool:
@@ -36,9 +53,60 @@ class Claim:
         own = {**record["settings"], **{name: record[name] for name in COLUMNS}}
         return record["metric"] == self.metric and all(_same(own.get(key), value) for key, value in self.settings.items())
 
-    def inside(self, ours: Interval) -> bool | None:
-        """Whether the value lies inside our interval; None where there is no interval."""
-        return None if math.isnan(ours.low) else ours.low <= self.value <= ours.high
+    def verdict(self, values: Iterable[float], *, margin: float | None = None, resolution: float = 0.0) -> Replication:
+        """Our `values`, one a seed, against this claim; perplexities on logarithms.
+
+        Where the claim has an interval, its standard error is half of it over t(seeds - 1, 0.975), or over 1.96 where `seeds` is
+        not stated, and the difference of the two means has the interval of Welch (1947). Where it has none, the value is a new
+        draw of ours, a mean over m = `seeds` or 1: the prediction interval difference -+ t(n - 1, 0.975) s sqrt(1/n + 1/m).
+
+        "differs" if no difference lies outside the interval, else "agrees" if all of it lies within -+`margin` (points of
+        accuracy, % of perplexity; default MARGIN), else "cannot tell", as with less than two finite values. An accuracy in steps
+        of `resolution` points has a standard deviation of at least resolution / sqrt(12), that of rounding.
+        """
+        ours, logs = np.fromiter(values, dtype=float), self.metric == "perplexity"
+        published = np.array([self.value, self.low, self.high])
+        margin = MARGIN[self.metric] if margin is None else margin
+        if logs:
+            with np.errstate(divide="ignore", invalid="ignore"):  # a perplexity of 0 has no logarithm and gets no verdict
+                ours, published, margin = np.log(ours), np.log(published), math.log1p(margin / 100)
+        n, (value, low, high) = len(ours), published.tolist()
+        usable = n > 1 and bool(np.isfinite(ours).all())
+        # the mean of equal values would leave dust
+        difference = (float(ours.mean()) if usable and np.ptp(ours) > 0 else float(ours[0]) if n else math.nan) - value
+        half = math.nan
+        if usable:
+            sd = max(standard_deviation(ours), 0 if logs else resolution / math.sqrt(12))
+            half = _predicted(sd, n=n, m=self.seeds or 1) if math.isnan(low) else _welch(sd, n=n, width=high - low, m=self.seeds)
+        bounds = (difference, difference - half, difference + half)
+        verdict = "cannot tell"
+        if abs(difference) > half:
+            verdict = "differs"
+        elif abs(difference) + half <= margin:
+            verdict = "agrees"
+        difference, low, high = (float(np.exp(part)) for part in bounds) if logs else bounds
+        return Replication(difference=difference, low=low, high=high, verdict=verdict)
+
+
+def _predicted(sd: float, *, n: int, m: int) -> float:
+    """Half the prediction interval of a mean over `m` new values."""
+    return _quantile(n - 1) * sd * math.sqrt(1 / n + 1 / m)
+
+
+def _welch(sd: float, *, n: int, width: float, m: int | None) -> float:
+    """Half the interval of the difference from a mean whose own interval has this width."""
+    df = m - 1 if m else math.inf
+    own, theirs = sd**2 / n, (width / 2 / _quantile(df)) ** 2
+    if own == theirs == 0:
+        return 0.0
+    below = own**2 / (n - 1) + theirs**2 / df
+    # whole degrees of freedom: with two of our values, fractions of one would call 6.4 % of exact replications different
+    freedom = math.floor((own + theirs) ** 2 / below + 1e-9) if math.isfinite(df) or own else math.inf
+    return _quantile(freedom) * math.sqrt(own + theirs)
+
+
+def _quantile(df: float) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
 
 
 def about(claims: Iterable[Claim], *, records: pd.DataFrame) -> tuple[Claim, ...]:
@@ -80,8 +148,11 @@ def _claim(entry: Any, *, name: str) -> Claim:
     bounds = {key: _number(entry[key], name=f"{name}: {key}") for key in ("value", "low", "high") if key in entry}
     if len(bounds) == 2 or not bounds.get("low", -math.inf) <= bounds["value"] <= bounds.get("high", math.inf):
         raise ValueError(f"{name}: {bounds}; low and high come together, with the value between them, or not at all")
-    texts = {key: entry[key] for key in ("metric", "source", "note") if key in entry}
-    return Claim(**{"settings": _settings(entry["settings"], name=name)} | bounds | texts)
+    seeds, least = entry.get("seeds", 2), 2 if "low" in bounds else 1
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < least:
+        raise ValueError(f"{name}: seeds is {seeds!r}; a whole number of {least} or more is expected")
+    others = {key: entry[key] for key in ("metric", "source", "seeds", "note") if key in entry}
+    return Claim(**{"settings": _settings(entry["settings"], name=name)} | bounds | others)
 
 
 def _settings(settings: Any, *, name: str) -> dict[str, object]:

@@ -22,7 +22,7 @@ HEAD = (
     "family",
 )
 # fmt: on
-CLAIM = ("value", "low", "high", "inside", "source")
+CLAIM = ("value", "low", "high", "verdict", "difference", "difference_low", "difference_high", "source")
 LATEX = {ord(char): f"\\{char}" for char in "&%$#_{}"}
 LATEX |= {ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}", ord("\\"): r"\textbackslash{}"}
 

@@ -11,7 +11,7 @@ from . import cells, metrics
 from .arms import Arm, ArmSummary, Question, judged, row
 from .compare import holm
 from .goals import Goal, goal
-from .published import Claim, read_claims
+from .published import Claim, Replication, read_claims
 from .read import Runs
 from .stability import stability_of
 from .targets import COSTS
@@ -61,6 +61,13 @@ class Table:
         """The headings of what whole runs spent, by cost; none for a cost that is the table's metric."""
         names = {"samples": f"{self.counted_in} trained", "steps": "updates", "seconds": "training seconds"}
         return {cost: names[cost] for cost in self.costs if cost != self.metric}
+
+    def held(self, row: ArmSummary) -> list[tuple[Claim, Replication]]:
+        """Each published value for an arm, with what the test values of its runs that are done say of it."""
+        of_arm = (self.records["label"] == row.label) & (self.records["status"] == "done")
+        resolution = metrics.resolution(self.records, metric="final")
+        values = self.records.loc[of_arm, "final"]
+        return [(claim, claim.verdict(values, margin=self.margin, resolution=resolution)) for claim in row.published]
 
     @property
     def decimals(self) -> int:

@@ -4,14 +4,16 @@ import csv
 import io
 import json
 import math
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
-from scipy.stats import t
+from scipy.stats import norm, t, ttest_ind
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import Claim, Table, notes, read, read_claims, render, report, table
@@ -57,24 +59,98 @@ def test_values_stand_beside_the_metric_of_the_arm_they_are_about(results: Resul
     frame = text_frame(found).set_index("arm")
     assert list(frame)[2:5] == ["test perplexity", "published", "ratio to baseline"]
     assert frame["published"].to_dict() == {
-        "zaremba_small": "114.5; 115.91",
-        "block_16": "130 [120, 140.5]",
+        "zaremba_small": "114.5: cannot tell; 115.91: cannot tell",
+        "block_16": "130 [120, 140.5]: differs",
         "block_32": "-",
     }
 
 
-def test_the_note_says_of_each_source_once_whether_its_values_lie_inside(results: Results) -> None:
-    # ln 100 and ln 121 have the mean ln 110 and s = ln 1.21 / sqrt(2), half t(1, .975) s / sqrt(2) = 12.7062 ln 1.1: the interval
-    # is 110 times or by 1.1^12.7062 = 3.3569
+def test_the_notes_have_a_line_a_source_with_the_ratio_and_its_interval(results: Results) -> None:
+    # ln 100 and ln 121: mean ln 110, s = ln 1.21 / sqrt(2). One more run lies t(1, .975) s sqrt(1/2 + 1) = 2.0975 around it
     add(results, finals=(100.0, 121.0))
+    # our block_16 have no spread: the interval is the claim's own, ln(140.5 / 120) / 2 = 0.07886, around ln(90 / 130)
     add(results, "block_16", finals=(90.0, 90.0))
-    text = note(only(results))
-    assert "A, Table 1: 114.5 for zaremba_small lies inside ours, 110.00 [32.77, 369.26]." in text
-    assert (
-        " B: 130 [120, 140.5] for block_16 lies outside ours, 90.00 [90.00, 90.00]; "
-        "115.91 for zaremba_small lies inside ours, 110.00 [32.77, 369.26]; c." in text
-    )
-    assert text.count("A, Table 1") == text.count(" B: ") == 1
+    lines = note(only(results)).splitlines()
+    assert "ours/published differs if its 95 % interval leaves out 1, agrees if all of it lies within 1 %" in lines[0]
+    assert lines[1:] == [
+        "Published, B: block_16 130 [120, 140.5], ours/published 0.692 [0.640, 0.749], differs; "
+        "zaremba_small 115.91, ours/published 0.949 [0.116, 7.731], cannot tell; c.",
+        "Published, A, Table 1: zaremba_small 114.5, ours/published 0.961 [0.118, 7.826], cannot tell.",
+    ]
+
+
+def accuracy(value: float = 90.0, **options: Any) -> Claim:
+    return Claim(**{"settings": {}, "metric": "accuracy", "value": value, "source": "A"} | options)
+
+
+def test_without_an_interval_a_claim_is_one_more_run_or_mean_of_runs() -> None:
+    # 89, 90, 91 have s = 1, and t(2, .975) = 4.30265
+    for claim, root in ((accuracy(90.5), 4 / 3), (accuracy(90.5, seeds=3), 2 / 3)):
+        made = claim.verdict([89, 90, 91])
+        assert (made.difference, made.low, made.high) == pytest.approx(
+            (-0.5, -0.5 - 4.30265 * math.sqrt(root), -0.5 + 4.30265 * math.sqrt(root)), abs=1e-4
+        )
+        assert made.verdict == "cannot tell"
+
+
+def test_with_an_interval_it_is_that_of_the_difference_of_two_means() -> None:
+    ours, theirs = [89.0, 90.0, 91.0, 92.0], [88.0, 88.5, 90.0, 91.0, 91.5]
+    half = t.ppf(0.975, 4) * np.std(theirs, ddof=1) / math.sqrt(5)
+    mean = float(np.mean(theirs))
+    made = accuracy(mean, low=mean - half, high=mean + half, seeds=5).verdict(ours)
+    welch = ttest_ind(ours, theirs, equal_var=False)
+    error = (ours_mean := float(np.mean(ours)) - mean) / welch.statistic
+    width = t.ppf(0.975, math.floor(welch.df)) * error
+    assert (made.low, made.high) == pytest.approx((ours_mean - width, ours_mean + width))
+    # a standard error of 1 from 1.96, and none of ours: nothing but the claim's own interval
+    made = accuracy(low=90 - norm.ppf(0.975), high=90 + norm.ppf(0.975)).verdict([91, 91])
+    assert (made.low, made.high) == pytest.approx((1 - norm.ppf(0.975), 1 + norm.ppf(0.975)))
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "verdict"),
+    [
+        ([90.0, 90.0, 90.0], {}, "agrees"),
+        ([90.1, 90.1, 90.1], {}, "differs"),
+        ([90.1, 90.1, 90.1], {"resolution": 0.1}, "agrees"),  # half of 4.3 * 0.1 / sqrt(12) * sqrt(4 / 3) = 0.143
+        ([90.1, 90.1, 90.1], {"resolution": 0.1, "margin": 0.24}, "cannot tell"),
+        ([90.1, 90.1, 90.1], {"resolution": 0.1, "margin": 0.25}, "agrees"),
+        ([90.0], {}, "cannot tell"),
+        ([], {}, "cannot tell"),
+        ([90.0, math.nan], {}, "cannot tell"),
+    ],
+)
+def test_verdicts(values: list[float], options: dict[str, float], verdict: str) -> None:
+    assert accuracy().verdict(values, **options).verdict == verdict
+
+
+def test_the_margin_of_perplexity_is_in_per_cent_of_the_published_value() -> None:
+    values = [100.0, 100.1]  # the interval of the ratio reaches 1.0005 exp(12.706 s sqrt(3 / 2)) = 1.0116, s = ln 1.001 / sqrt(2)
+    claim = Claim(settings={}, metric="perplexity", value=100, source="A")
+    assert [claim.verdict(values, margin=margin).verdict for margin in (1, 1.1, 1.2)] == ["cannot tell", "cannot tell", "agrees"]
+    assert claim.verdict([100.0, 0.0]).verdict == "cannot tell"
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_verdicts_are_wrong_no_more_often_than_they_say(seeds: int, n: int) -> None:
+    """Claims of one run, and of five with their interval, of which ours have the same sd (1) and the same mean, or another."""
+    rng = np.random.default_rng(3)
+    ours, theirs = rng.normal(size=(400, n)), rng.normal(90, size=(400, seeds))
+    half = t.ppf(0.975, 4) * theirs.std(axis=1, ddof=1) / math.sqrt(5) if seeds == 5 else np.full(400, math.nan)
+    claims = [
+        accuracy(mean, low=mean - each, high=mean + each, seeds=seeds)
+        for mean, each in zip(theirs.mean(axis=1), half, strict=True)
+    ]
+
+    def share(verdict: str, *, shift: float, margin: float = 0.5) -> float:
+        made = [claim.verdict(row, margin=margin).verdict for claim, row in zip(claims, 90 + shift + ours, strict=True)]
+        return made.count(verdict) / len(made)
+
+    assert share("differs", shift=0) <= 0.06
+    assert share("agrees", shift=3, margin=3) <= 0.05
+    assert share("differs", shift=5) > (0.2 if n < 3 else 0.5 if n < 5 else 0.9)
+    assert share("agrees", shift=0, margin=8) > (0.1 if n < 3 else 0.7)
 
 
 @pytest.mark.parametrize(
@@ -96,17 +172,12 @@ def test_one_setting_that_differs_leaves_the_claims_out(results: Results, other:
     assert note(found) == ""
 
 
-def test_the_bounds_of_an_interval_are_inside(results: Results) -> None:
-    add(results, finals=(114.5, 114.5))
-    assert [claim.inside(only(results).rows[0].value) for claim in CLAIMS[:2]] == [True, False]
-
-
 @pytest.mark.parametrize(("finals", "status"), [((114.0,), "done"), ((math.nan, math.nan), "diverged")])
-def test_without_an_interval_of_ours_nothing_is_inside(results: Results, finals: tuple[float, ...], status: str) -> None:
+def test_without_two_runs_nothing_can_be_told(results: Results, finals: tuple[float, ...], status: str) -> None:
     add(results, finals=finals, status=status)
     found = only(results)
-    assert text_frame(found)["published"].tolist() == ["114.5; 115.91"]
-    assert "114.5 for zaremba_small has no interval of ours to lie in" in note(found)
+    assert text_frame(found)["published"].tolist() == ["114.5: cannot tell; 115.91: cannot tell"]
+    assert re.search(r"zaremba_small 114\.5, ours/published (0\.996 \[-\]|-), cannot tell", note(found))
 
 
 @pytest.mark.parametrize("metric", ["best", "samples", "seconds"])
@@ -136,13 +207,15 @@ def test_json_has_a_list_and_csv_a_column_each(results: Results) -> None:
     made = [only(results)]
     rows = {row["label"]: row for row in json.loads(render(made, "json"))[0]["rows"]}
     assert rows["zaremba_small"]["published"] == [
-        {"value": 114.5, "low": None, "high": None, "source": "A, Table 1", "note": "", "inside": True},
-        {"value": 115.91, "low": None, "high": None, "source": "B", "note": "", "inside": False},
+        {"value": 114.5, "low": None, "high": None, "source": "A, Table 1", "note": "", "verdict": "agrees"}
+        | {"difference": 1.0, "difference_low": 1.0, "difference_high": 1.0},
+        {"value": 115.91, "low": None, "high": None, "source": "B", "note": "", "verdict": "differs"}
+        | dict.fromkeys(("difference", "difference_low", "difference_high"), pytest.approx(114.5 / 115.91)),
     ]
     assert rows["block_32"]["published"] == []
     flat = {row["label"]: row for row in csv.DictReader(io.StringIO(render(made, "csv")))}
-    names = [f"published_{name}" for name in ("value", "low", "high", "inside", "source")]
-    assert [flat["zaremba_small"][name] for name in names] == ["114.5; 115.91", "; ", "; ", "True; False", "A, Table 1; B"]
+    names = [f"published_{name}" for name in ("value", "low", "high", "verdict", "source")]
+    assert [flat["zaremba_small"][name] for name in names] == ["114.5; 115.91", "; ", "; ", "agrees; differs", "A, Table 1; B"]
     assert [float(flat["block_16"][name]) for name in names[:3]] == [130, 120, 140.5]
     assert [flat["block_32"][name] for name in names] == [""] * 5
 
@@ -152,8 +225,8 @@ def test_the_report_shows_what_the_package_knows(results: Results) -> None:
     add(results, settings=settings)
     page = report(read(results.folder), results.folder / "report.html").read_text()
     assert '<th scope="col">published</th>' in page
-    assert "<td>114.5; 115.91</td>" in page
-    assert "Zaremba, Sutskever, Vinyals 2014, arXiv 1409.2329, Table 1: 114.5 for zaremba_small lies inside ours" in page
+    assert "<td>114.5: cannot tell; 115.91: cannot tell</td>" in page
+    assert "Zaremba, Sutskever, Vinyals 2014, arXiv 1409.2329, Table 1: zaremba_small 114.5, ours/published 1.000 [" in page
     assert '<th scope="col">tokens trained</th>' in page
 
 
@@ -172,6 +245,9 @@ WHOLE = {"settings": {"arm": "a"}, "metric": "perplexity", "value": 1, "source":
         (WHOLE | {"low": 0}, "low and high come together"),
         (WHOLE | {"low": 2, "high": 3}, "with the value between them"),
         (WHOLE | {"low": 0, "high": None}, "high is None"),
+        (WHOLE | {"seeds": 0}, "seeds is 0; a whole number of 1 or more"),
+        (WHOLE | {"low": 0, "high": 2, "seeds": 1}, "seeds is 1; a whole number of 2 or more"),
+        (WHOLE | {"seeds": 2.5}, r"seeds is 2\.5; a whole"),
         (WHOLE | {"source": ""}, "source is ''; a text"),
         (WHOLE | {"note": 3}, "note is 3; a text"),
         (WHOLE | {"metric": None}, "metric is None"),
