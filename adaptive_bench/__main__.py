@@ -1,4 +1,4 @@
-"""The command line: adaptive-bench train | plan | tables | report | targets | status | calibrate | serve-bench | fetch | list."""
+"""The command line: adaptive-bench COMMAND; COMMANDS below has what there is."""
 
 import argparse
 import os
@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "the same as one self-contained HTML page, with figures",
     "targets": "the targets of a results folder's workloads, as a file for --targets; from seeds that the tables do not have",
     "status": "every run of a results folder: done, running, interrupted, diverged, failed",
+    "compact": "fold the finished runs of a results folder into a few files, and remove their folders; see README.md",
     "calibrate": "what DEBA needs to know about an architecture, from one run at a fixed batch size; takes Hydra's overrides",
     "serve-bench": "latency and goodput of serving policies: requests answered one by one, or in batches by time; trains nothing",
     "fetch": "download a data set into ROOT/NAME, where dataset.root=ROOT finds it",
@@ -106,11 +107,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help=COMMANDS["train"], add_help=False)
-    for name, function in (("tables", tables), ("report", report), ("status", status)):
+    for name, function in (("tables", tables), ("report", report), ("status", status), ("compact", compact)):
         command = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
         command.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
         command.set_defaults(run=function)
-        if name != "status":
+        if name in ("tables", "report"):
             add_question(command)
         if name == "tables":
             command.add_argument(
@@ -242,6 +243,17 @@ def status(chosen: argparse.Namespace) -> None:
     from adaptive_bench.experiment.status import show
 
     show(Path(chosen.results))
+
+
+def compact(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.compact import fold
+
+    folded, left = fold(Path(chosen.results))
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left.items()))
+    print(
+        f"compact: {folded} runs folded into {Path(chosen.results) / 'compact'}, {sum(left.values())} left"
+        + f" ({reasons})" * any(left)
+    )
 
 
 def calibrate(chosen: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,24 @@ RECORD = (
     *("run", *READ, *RESOLUTION, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
     "calibration_samples",  # trained by the run of the calibration; 0 without one, nan if its file does not say
     "skipped_steps",  # updates left out because a gradient overflowed in half precision
+    "trajectory",  # a digest of the sizes and learning rates, step by step
     *("compiled_graphs", "estimator", "parameters", "weights", "started"),
 )
 # the columns of a record that are text: "" where nothing is known, as other columns are nan
 TEXTS = (
     *("run", "cell", *CHOICES, "status", "reason", "metric", "statistics", "device", "allocator", "commit", "sources"),
-    *("timed_under", "precision", "python", "torch", "adaptive_bench", "estimator", "weights", "started", "settings"),
+    *(
+        "timed_under",
+        "precision",
+        "python",
+        "torch",
+        "adaptive_bench",
+        "estimator",
+        "weights",
+        "started",
+        "trajectory",
+        "settings",
+    ),
 )
 
 # The columns of a trace: a row a step. The measured statistics and the schedulers' signals follow them.
@@ -62,6 +75,11 @@ TRACE = (
     "skipped",  # whether the weights stayed as they were because a gradient overflowed in half precision
 )
 EVALUATIONS = (*POSITION, "split", "value", "loss")
+
+# what is kept of a compacted run's steps, at the end of each piece of equal ones
+SIZED = ("batch_size", "batch_size_granted", "block_size", "block_size_granted")
+PIECES = ("step", "samples", *SPENT, *SIZED)
+WEIGHTS = "weights.pt"  # the state_dict of the trained model, in the folder of a run with keep_weights=true
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -84,13 +102,16 @@ def _stable(key: str, value: Any) -> Any:
 
 def check_form(results: Path) -> None:
     """Raises ValueError if a run in `results` has an identity of another form than this version's."""
+    others = [part.name for part in (results / "compact").glob("[0-9]*") if not part.name.startswith(f"{IDENTITY_FORM}-")]
     for config in (results / "runs").glob("*/config.yaml"):
-        with config.open() as file:
+        with suppress(FileNotFoundError), config.open() as file:  # compacted a moment ago
             if file.readline() != FORM_LINE:
-                raise ValueError(
-                    f"{results}: run {config.parent.name} was made by another version of adaptive-bench, and this one would not "
-                    f"recognise it (identity form {IDENTITY_FORM} is expected); make the runs anew in another results folder"
-                )
+                others.append(config.parent.name)
+    if others:
+        raise ValueError(
+            f"{results}: run {others[0]} was made by another version of adaptive-bench, and this one would not "
+            f"recognise it (identity form {IDENTITY_FORM} is expected); make the runs anew in another results folder"
+        )
 
 
 def noted(run: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import adaptive_bench
 
 PACKAGE = Path(adaptive_bench.__file__).parent
-VALUES = {"files", "schema", "sizes", "stateful", "stats", "validation"}
+VALUES = {"compact", "files", "schema", "sizes", "stateful", "stats", "validation"}
 # From the bottom to the top. Rooms of one floor do not import each other, except the values.
 FLOORS = (
     VALUES,

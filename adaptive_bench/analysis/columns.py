@@ -122,9 +122,7 @@ def _metric(table: Table) -> list[Column]:
     """The metric, what others have published of it, and its change; nothing if it is seconds that are not comparable."""
     has_claims = any(row.published for row in table.rows)
     claims = [Column(QUALITY, "published", lambda row: cells.published(table.held(row)))] if has_claims else []
-    claims_raw = (
-        [Column(QUALITY, raw=lambda row: {"published": [_claim(*each) for each in table.held(row)]})] if has_claims else []
-    )
+    claims_raw = [Column(QUALITY, raw=lambda row: {"published": [_claim(*each) for each in table.held(row)]})]
     if not table.timed and table.metric.startswith("seconds"):
         return []
 
@@ -151,7 +149,7 @@ def _metric(table: Table) -> list[Column]:
             lambda row: _comparison("ratio" if table.logs else "difference", row.change),
         ),
         Column(QUALITY, "p (Holm)", lambda row: cells.p_value(row.holm), lambda row: {"p_holm": row.holm}),
-        *claims_raw,
+        *(claims_raw if has_claims else []),
     ]
 
 

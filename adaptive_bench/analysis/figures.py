@@ -19,7 +19,7 @@ from . import baseline as baselines
 from .compare import ratio
 from .intervals import t_interval
 from .metrics import counted_in, unit
-from .read import Runs
+from .read import FINISHED, Runs
 from .targets import costs, levels
 
 AXES = {"seconds": "seconds (train + measure)", "batch_size": "batch size", "block_size": "block size"}
@@ -58,10 +58,10 @@ def sizes(runs: Runs, *, workload: str, column: str = "batch_size") -> Figure:
     records = runs.of(workload)
     figure, axes = _canvas(records, x=_axis(records, "samples"), y=AXES[column])
     looks = styles(runs.records["label"])
-    for label, arm in records.groupby("label", sort=False):
+    for label, arm in records[records["status"].isin(FINISHED)].groupby("label", sort=False):
         for at, run in enumerate(arm["run"]):
             name = None if at else _plain(str(label))  # one entry of the legend an arm
-            steps = runs.trace(run)
+            steps = runs.trace(run, ("samples", column))
             if len(steps) > 1 and steps[column].iloc[-1] < steps[column].iloc[-2]:
                 steps = steps.iloc[:-1]  # cut by the budget, which says nothing of the scheduler
             values, edges = _constant_parts(steps, column=column)

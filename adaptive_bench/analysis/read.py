@@ -1,9 +1,8 @@
 """Read a results folder: one row a started run, the curves of finished ones and their steps when asked for."""
 
-import itertools
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
-import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
 
+from adaptive_bench import compact
 from adaptive_bench.schema import (
     EVALUATIONS,
     NOT_STARTED,
+    PIECES,
     PLACED,
     READ,
     RESOLUTION,
-    SIZES,
-    SPENT,
     TEXTS,
     check_form,
     distinct,
@@ -30,7 +27,7 @@ from adaptive_bench.schema import (
 
 from . import labels
 
-STEPS = ("step", "samples", *SPENT, *SIZES)  # the columns of a trace, if no others are asked for
+FINISHED = ("done", "diverged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +57,22 @@ class Runs:
             )
         return self._validation[run]
 
-    def trace(self, run: str, columns: Sequence[str] = STEPS) -> pd.DataFrame:
-        """One row a step of a finished run, with these columns."""
+    def trace(self, run: str, columns: Sequence[str] = PIECES) -> pd.DataFrame:
+        """One row a step of a finished run, with these columns; of a compacted run, one row a piece of equal steps, at its end.
+
+        Raises ValueError for a run that is not finished, and for columns that a compacted run does not have (it has PIECES).
+        """
         path = self.folder / "runs" / run / "trace.parquet"
-        steps: pd.DataFrame = _parquet(path, columns=columns, only=True).to_pandas(ignore_metadata=True)
+        if not path.exists() and compact.holds(self.folder, run):
+            if unknown := sorted({*columns} - {*PIECES}):
+                raise ValueError(f"run {run} is compacted, so its trace has no {', '.join(unknown)}; it has {', '.join(PIECES)}")
+            return compact.pieces(self.folder, run)[list(columns)]
+        steps: pd.DataFrame = compact.table(path, columns=columns, only=True).to_pandas()
         return steps
+
+    def has_steps(self, run: str) -> bool:
+        """Whether the trace of a finished run has a row a step; that of a compacted one has not."""
+        return (self.folder / "runs" / run / "trace.parquet").exists()
 
     def of(self, workload: str) -> pd.DataFrame:
         """The records of one workload."""
@@ -74,21 +82,17 @@ class Runs:
 
     @cached_property
     def _evaluations(self) -> dict[str, pd.DataFrame]:
-        return _by_run(self._curves)
+        return compact.by_run(self._curves)
 
     @cached_property
     def _validation(self) -> dict[str, pd.DataFrame]:
         curves = self._curves[self._curves["split"] == "validation"]
-        return _by_run(curves.assign(seconds=curves["seconds_train"] + curves["seconds_measure"]))
+        return compact.by_run(curves.assign(seconds=curves["seconds_train"] + curves["seconds_measure"]))
 
     @cached_property
     def _curves(self) -> pd.DataFrame:
         finished = self.records.loc[self.records["status"].isin(FINISHED), "run"]
-        paths = [self.folder / "runs" / run / "evaluations.parquet" for run in finished]
-        return _bulk(paths, columns=EVALUATIONS)
-
-
-FINISHED = ("done", "diverged")
+        return _bulk(self.folder, "evaluations", finished, columns=EVALUATIONS)
 
 
 def read(results: str | Path) -> Runs:
@@ -99,7 +103,7 @@ def read(results: str | Path) -> Runs:
     check_form(folder)
     unfinished = _unfinished(folder)  # first: a run that ends meanwhile is then found among the finished ones
     finished = _finished(folder)
-    unfinished = [row for row in unfinished if row["run"] not in set(finished.get("run", ()))]
+    unfinished = [row for row in unfinished if row["run"] not in set(finished["run"])]
     if not len(finished) and not unfinished:
         raise ValueError(f"{folder} holds no run that has started (runs/<digest>); start one, or name another folder")
     records = pd.concat([finished, pd.DataFrame(unfinished)], ignore_index=True) if unfinished else finished
@@ -109,7 +113,8 @@ def read(results: str | Path) -> Runs:
 
 
 def _finished(folder: Path) -> pd.DataFrame:
-    records = _bulk(sorted((folder / "runs").glob("*/record.parquet")), columns=READ, rows=1)
+    runs = sorted(path.parent.name for path in (folder / "runs").glob("*/record.parquet"))
+    records = _bulk(folder, "record", runs, columns=READ, rows=1).drop(columns="config", errors="ignore")
     for run, status in zip(records["run"], records["status"], strict=True) if len(records) else ():
         if status not in FINISHED:
             raise ValueError(
@@ -138,10 +143,10 @@ def _unfinished(folder: Path) -> list[dict[str, Any]]:
 
 def _completed(records: pd.DataFrame) -> pd.DataFrame:
     """With the columns that older or unfinished runs lack, parsed settings, and the columns that follow from others."""
-    known = (*READ, *RESOLUTION, "sources")
+    known = (*READ, *RESOLUTION, "sources", "trajectory")
     records = records.assign(**{name: "" if name in TEXTS else np.nan for name in known if name not in records})
     records = records.fillna(dict.fromkeys(TEXTS, ""))
-    records["dirty"] = records["dirty"].fillna(False).astype(bool)
+    records["dirty"] = records["dirty"].eq(True)  # nan is unknown
     settings = [_settings(text, run=run) for run, text in zip(records["run"], records["settings"], strict=True)]
     rows = _records(records[["dataset", "model", "metric"]])
     return records.assign(
@@ -158,37 +163,21 @@ def _settings(text: object, *, run: str) -> dict[str, object]:
         raise ValueError(f"run {run}: its column settings is no JSON object ({error}). Delete the folder and rerun it") from error
 
 
-def _by_run(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of each run, which follow each other, by the run's digest."""
-    runs, frame = frame["run"], frame.drop(columns="run")
-    starts = np.flatnonzero(runs.ne(runs.shift())).tolist()
-    pieces = itertools.pairwise([*starts, len(frame)])
-    return {runs.iloc[start]: frame.iloc[start:stop].reset_index(drop=True) for start, stop in pieces}
-
-
-def _bulk(paths: Sequence[Path], *, columns: Collection[str], rows: int | None = None) -> pd.DataFrame:
-    """The rows of all files, each of which belongs to the run that its folder is named after, in the column `run`."""
-    tables = [_parquet(path, columns=columns, rows=rows) for path in paths]
-    if not tables:
-        return pd.DataFrame()
-    # files of different versions have different columns, and a column without a value has no type
-    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas(ignore_metadata=True)
-    return frame.assign(run=np.repeat([path.parent.name for path in paths], [len(table) for table in tables]))
-
-
-def _parquet(path: Path, *, columns: Collection[str], only: bool = False, rows: int | None = None) -> pa.Table:
-    """A file that has these columns and so many rows, if a number is given; all columns, or `only` these."""
-    try:
-        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))  # at half the time of `pd.read_parquet`
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        table = pa.table({}) if missing else file.read(list(columns) if only else None, use_threads=False)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are both
-        raise ValueError(f"{path} cannot be read ({error}). Delete its folder and let the run start again") from error
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it was not written by this version. Rerun it")
-    if rows not in (None, len(table)):
-        raise ValueError(f"{path} has {len(table)} rows; a record has one. Delete the folder and let the run start again")
-    return table
+def _bulk(folder: Path, name: str, runs: Iterable[str], *, columns: Collection[str], rows: int | None = None) -> pd.DataFrame:
+    """The rows of these runs and of all compacted ones, in the column `run` whose they are."""
+    tables = {}
+    for run in runs:
+        try:
+            tables[run] = compact.table(folder / "runs" / run / f"{name}.parquet", columns=columns, rows=rows)
+        except ValueError:
+            if not compact.holds(folder, run):  # else it was compacted a moment ago, or a compaction did not end
+                raise
+    folded = compact.folded(folder, name, columns=columns)  # last: a run that is compacted meanwhile is here
+    known = {run for part in folded for run in part["run"].unique().to_pylist()}
+    own = {run: rows for run, rows in tables.items() if run not in known}
+    found = [*([compact.gathered(own)] if own else []), *folded]
+    frame: pd.DataFrame = compact.joined(found).to_pandas() if found else pd.DataFrame({"run": []})
+    return frame
 
 
 def _refuse_copies(records: pd.DataFrame) -> None:

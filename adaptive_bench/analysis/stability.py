@@ -9,7 +9,8 @@ import pandas as pd
 from .acting import GRANTED
 from .read import Runs
 
-STEPS = ("samples", *GRANTED, "loss", "cut")  # what is read of a trace
+PARTS = ("samples", *GRANTED)  # what is read of a trace; and where it has a row a step
+STEPS = (*PARTS, "loss", "cut")
 LEAST = 10  # steps of a piece whose variance is taken
 
 
@@ -29,11 +30,11 @@ def stability_of(runs: Runs, *, records: pd.DataFrame) -> pd.DataFrame:
     A share of memory is nan where none was read, samples are nan where an old record does not say.
     """
     done = records[records["status"] == "done"]
-    rows = [
-        asdict(stability(runs.trace(row["run"], STEPS), runs.validation(row["run"]), maximise=row["maximise"]))
-        | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples")}
-        for row in done.to_dict("records")
-    ]
+    rows = []
+    for row in done.to_dict("records"):
+        trace = runs.trace(row["run"], STEPS if runs.has_steps(row["run"]) else PARTS)
+        found = asdict(stability(trace, runs.validation(row["run"]), maximise=row["maximise"]))
+        rows.append(found | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples")})
     return pd.DataFrame(rows, index=done["label"]).astype(float).groupby(level=0).mean()
 
 

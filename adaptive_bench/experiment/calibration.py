@@ -102,6 +102,10 @@ def _finished(planned: RunSpec) -> tuple[Mapping[str, Any], pd.DataFrame]:
     record = folder.record()
     if record["status"] != "done":
         raise ValueError(f"run {run} {record['status']} ({record['reason']}): no calibration; take other settings (optimizer.lr)")
+    if not folder.path.exists():
+        raise ValueError(
+            f"run {run} is compacted, which leaves no signals; delete {planned.results / 'compact'} to train it again"
+        )
     return record, pd.read_parquet(folder.path / "trace.parquet")
 
 

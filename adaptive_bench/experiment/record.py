@@ -12,11 +12,11 @@ from typing import Any
 import filelock
 import pandas as pd
 
+from adaptive_bench import compact
 from adaptive_bench.files import replacing
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import TRACE, noted, stable_names, unfinished_state
 
-WEIGHTS = "weights.pt"  # the state_dict of the trained model, in the folder of a run with keep_weights=true
 # settings that cannot change the outcome
 OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "keep_weights", "dataset.root", "dataset.download")
 
@@ -60,11 +60,12 @@ class RunFolder:
 
     config.yaml is there from the start; state.json, about.json and checkpoint.pt while the run is unfinished; trace.parquet and
     evaluations.parquet at its end, and weights.pt if the weights are to be kept. record.parquet is written last, so its
-    presence means "finished".
+    presence means "finished". Of a compacted run the folder is gone, and RESULTS/compact has what is left of it.
     """
 
     def __init__(self, results: Path, run: str) -> None:
         self.path = results / "runs" / run
+        self._results, self._run = results, run
         self.checkpoint = self.path / "checkpoint.pt"
         self._state = self.path / "state.json"
         self._about = self.path / "about.json"
@@ -73,16 +74,27 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return self._record.exists()
+        return self._record.exists() or compact.holds(self._results, self._run)  # in this order: a folded run keeps its folder
 
     def record(self) -> dict[str, Any]:
         """The record of a finished run."""
+        if compact.holds(self._results, self._run):
+            return compact.record(self._results, self._run)
         return dict(pd.read_parquet(self._record).iloc[0])
+
+    def config(self) -> str:
+        """The text of config.yaml; "" if there is none."""
+        if compact.holds(self._results, self._run):
+            return str(compact.record(self._results, self._run)["config"])
+        config = self.path / "config.yaml"
+        return config.read_text() if config.exists() else ""
 
     def trajectory(self) -> str:
         """A digest of the sizes and learning rates of a finished run, step by step."""
-        steps = pd.read_parquet(self.path / "trace.parquet", columns=["batch_size", "block_size", "lr"])
-        return hashlib.sha256(steps.to_numpy(float).tobytes()).hexdigest()
+        record = self.record()
+        if "trajectory" in record:
+            return str(record["trajectory"])
+        return compact.trajectory(pd.read_parquet(self.path / "trace.parquet"))  # the record is of an older version
 
     @contextmanager
     def claimed(self, config: str, about: Row) -> Iterator[bool]:
@@ -127,9 +139,9 @@ class RunFolder:
 
     def finish(self, *, steps: Sequence[Row], evaluations: Sequence[Row], record: Row) -> None:
         """Write the tables of a run that is done or diverged. A run that diverges at once has an empty trace."""
-        write_parquet(self.path / "trace.parquet", steps, columns=TRACE)
+        trace = write_parquet(self.path / "trace.parquet", steps, columns=TRACE)
         write_parquet(self.path / "evaluations.parquet", evaluations)
-        write_parquet(self._record, [record])  # last: its presence means finished
+        write_parquet(self._record, [record | {"trajectory": compact.trajectory(trace)}])  # last: its presence means finished
         self.checkpoint.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
         self._about.unlink(missing_ok=True)
@@ -155,7 +167,9 @@ class RunFolder:
             part.write_text(json.dumps({"status": status, "reason": reason, **more}))
 
 
-def write_parquet(path: Path, rows: Sequence[Row], *, columns: Sequence[str] = ()) -> None:
-    """Write the rows, or an empty table with these columns if there are none."""
+def write_parquet(path: Path, rows: Sequence[Row], *, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Write the rows, or an empty table with these columns if there are none. Returns the table."""
+    frame = pd.DataFrame(list(rows), columns=None if rows else list(columns))
     with replacing(path) as part:
-        pd.DataFrame(list(rows), columns=None if rows else list(columns)).to_parquet(part, index=False)
+        frame.to_parquet(part, index=False)
+    return frame

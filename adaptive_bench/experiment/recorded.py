@@ -13,6 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from adaptive_bench import compact
 from adaptive_bench.schedulers.calibration import Calibration, checked_weights
 from adaptive_bench.schedulers.epoch_signals import SIGNALS
 from adaptive_bench.schedulers.trajectory import Trajectory
@@ -71,7 +72,10 @@ def _path(trace: str | Path | None, *, results: Path) -> Path:
     named = Path(trace)
     if named.is_file():
         return named
+    named = named.parent if named.name == "trace.parquet" else named
     folder = named if named.is_dir() else results / "runs" / named
+    if compact.holds(folder.parent.parent, folder.name):
+        return folder / "trace.parquet"
     if not folder.is_dir():
         raise ValueError(
             f"trace={trace}: there is no such file or folder, and no run of that digest in {results / 'runs'}; "
@@ -84,7 +88,8 @@ def _path(trace: str | Path | None, *, results: Path) -> Path:
 
 def _columns(path: Path, names: Sequence[str]) -> list[list[int]]:
     try:
-        frame = pd.read_parquet(path)
+        folded = not path.is_file()
+        frame = compact.steps(path.parents[2], path.parent.name) if folded else pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"trace={path}: no readable Parquet file ({error}); name another run, or let this one start again"

@@ -21,10 +21,9 @@ from adaptive_bench.execution import compilation, ranks
 from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
-from adaptive_bench.experiment.record import WEIGHTS
 from adaptive_bench.experiment.recorded import calibration_samples
 from adaptive_bench.loggers.base import Row
-from adaptive_bench.schema import check_form
+from adaptive_bench.schema import WEIGHTS, check_form
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams import waste
 from adaptive_bench.training.checkpoint import save, weights_digest

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.experiment import machine
 from adaptive_bench.experiment.build import make
-from adaptive_bench.experiment.record import WEIGHTS
+from adaptive_bench.schema import WEIGHTS
 from adaptive_bench.serving.live import Forward, torch_forward
 from adaptive_bench.sizes import BatchShape
 

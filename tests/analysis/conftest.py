@@ -54,6 +54,7 @@ RECORD: dict[str, object] = {
     "validation_size": 1000,
     "test_size": 1000,
     "sources": "5a5a",
+    "trajectory": "7b7b",
 }
 
 
@@ -148,7 +149,9 @@ def _evaluations(curve: Curve, *, size: int, measure: float) -> pd.DataFrame:
 
 def _trace(end: float, *, size: int) -> pd.DataFrame:
     samples = np.arange(size, end + size, size)
-    trace = pd.DataFrame({"step": range(1, len(samples) + 1), "samples": samples, "batch_size": size, "block_size": 1})
+    trace = pd.DataFrame({"step": range(1, len(samples) + 1), "samples": samples, "batch_size": size, "block_size": 1}).assign(
+        batch_size_granted=size, block_size_granted=1
+    )
     return trace.reindex(columns=list(TRACE))
 
 

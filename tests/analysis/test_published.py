@@ -57,7 +57,7 @@ def test_values_stand_beside_the_metric_of_the_arm_they_are_about(results: Resul
     add(results, "block_32")
     found = only(results)
     frame = text_frame(found).set_index("arm")
-    assert list(frame)[2:5] == ["test perplexity", "published", "ratio to baseline"]
+    assert list(frame)[7:10] == ["test perplexity", "published", "ratio to baseline"]
     assert frame["published"].to_dict() == {
         "zaremba_small": "114.5: cannot tell; 115.91: cannot tell",
         "block_16": "130 [120, 140.5]: differs",
@@ -71,8 +71,7 @@ def test_the_notes_have_a_line_a_source_with_the_ratio_and_its_interval(results:
     # our block_16 have no spread: the interval is the claim's own, ln(140.5 / 120) / 2 = 0.07886, around ln(90 / 130)
     add(results, "block_16", finals=(90.0, 90.0))
     lines = note(only(results)).splitlines()
-    assert "ours/published differs if its 95 % interval leaves out 1, agrees if all of it lies within 1 %" in lines[0]
-    assert lines[1:] == [
+    assert lines == [
         "Published, B: block_16 130 [120, 140.5], ours/published 0.692 [0.640, 0.749], differs; "
         "zaremba_small 115.91, ours/published 0.949 [0.116, 7.731], cannot tell; c.",
         "Published, A, Table 1: zaremba_small 114.5, ours/published 0.961 [0.118, 7.826], cannot tell.",

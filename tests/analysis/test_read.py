@@ -79,7 +79,7 @@ def test_a_corrupt_start_is_named(results: Results, text: str, says: str) -> Non
 def test_an_older_record_is_read(results: Results) -> None:
     path = results.add() / "record.parquet"
     results.add(seed=1)
-    pd.read_parquet(path).drop(columns=["validation_size", "test_size", "sources"]).to_parquet(path)
+    pd.read_parquet(path).drop(columns=["validation_size", "test_size", "sources", "trajectory"]).to_parquet(path)
     records = read(results.folder).records
     assert records["sources"].tolist() == ["", "5a5a"]
     assert records["validation_size"].isna().tolist() == [True, False]

@@ -201,7 +201,7 @@ def test_siblings_with_other_settings_are_hinted_at(results: Results) -> None:
     results.add("fixed_small")
     results.add("jump", settings={"epochs": 8})
     for found in table(read(results.folder)):
-        assert "One arm alone; other settings keep it apart from digits / mlp (epochs=" in notes(found)
+        assert "settings that all arms must share keep it apart from digits / mlp (epochs=" in notes(found)
 
 
 def test_the_parts_of_a_speed_up_in_seconds_add_up(two_by_three: Results) -> None:

@@ -85,7 +85,7 @@ def test_a_finished_run_is_what_its_record_says(tmp_path):
     folder = RunFolder(tmp_path, "f" * 16)
     with folder.claimed("", {}):
         record = {"status": "diverged", "reason": "the loss became nan", "samples": 7}
-        folder.finish(steps=[{"step": 1}], evaluations=[{"step": 0}], record=record)
+        folder.finish(steps=[{"step": 1, "batch_size": 8, "block_size": 1, "lr": 0.1}], evaluations=[{"step": 0}], record=record)
     assert folder.finished
     assert folder.state()["status"] == "diverged"
     assert folder.state()["reason"] == "the loss became nan"
