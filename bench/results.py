@@ -1,6 +1,6 @@
 """What reading a results folder costs: seconds and peak memory of `adaptive-bench tables` and `report`, plain and compacted.
 
-The folders are synthetic: 20 arms x 5 seeds on 10 workloads (or as many as RUNS needs), each run with 200 steps and 12 evaluations.
+The folders are synthetic: 20 arms x 5 seeds on 10 workloads (or as many as RUNS needs), each with 200 steps and 12 evaluations.
 `python bench/results.py [RUNS] [--no-report]`; RUNS is 1000 by default.
 """
 

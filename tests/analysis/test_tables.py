@@ -272,7 +272,7 @@ def test_a_baseline_that_always_diverges_sets_no_target(results: Results) -> Non
 
 def test_one_seed_has_means_without_brackets(results: Results) -> None:
     results.add("fixed_small")
-    results.add("jump", curve=[(0, 10), (500, 90)])
+    results.add("jump", curve=[(0, 10), (500, 90)], size=64)
     found = only(results)
     assert cell(found, "jump", "test accuracy (%)") == "90.00 [-]"
     assert cell(found, "jump", "speed-up, samples") == "2.00 [-]"
@@ -288,7 +288,7 @@ def test_a_missing_seed_is_shown_and_left_out_of_the_pairs(results: Results) -> 
     for seed in range(3):
         results.add("fixed_small", seed=seed, curve=[(0, 10), (1000 * (seed + 1), 90)])
     for seed in (0, 2):
-        results.add("jump", seed=seed, curve=[(0, 10), (500 * (seed + 1), 90)])
+        results.add("jump", seed=seed, curve=[(0, 10), (500 * (seed + 1), 90)], size=64)
     found = only(results)
     assert cell(found, "jump", "missing seeds") == "1"
     assert cell(found, "jump", "speed-up, samples") == "2.00 [2.00, 2.00]"
