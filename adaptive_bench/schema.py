@@ -41,10 +41,13 @@ MADE_WITH = (*SOURCE, "sources", *TIMING, "ranks", "precision", "python", "torch
 # what places a run before it has an outcome: left by a run in about.json when it starts
 PLACED = ("cell", *CHOICES, "seed", "metric", "maximise", "settings")
 READ = ("cell", *CHOICES, "seed", *OUTCOME, *SPLITTING, *PADDING, *MEMORY, *SPENT, *TIMING, *SOURCE, "timed_under", "settings")
+# granted sizes of the first step, and the samples before the first step that had others (inf: none had)
+FIRST = ("first_batch_size", "first_block_size", "first_change")
 RECORD = (
     *("run", *READ, *RESOLUTION, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
     "calibration_samples",  # trained by the run of the calibration; 0 without one, nan if its file does not say
     "skipped_steps",  # updates left out because a gradient overflowed in half precision
+    *FIRST,
     "trajectory",  # a digest of the sizes and learning rates, step by step
     *("compiled_graphs", "estimator", "parameters", "weights", "started"),
 )

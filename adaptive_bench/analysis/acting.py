@@ -1,33 +1,40 @@
 """When an arm first did anything that the baseline did not."""
 
+import itertools
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from adaptive_bench.schema import FIRST
+
 from .labels import ARM_SETTINGS
 from .read import Runs
 
+Record: TypeAlias = Mapping[str, Any]
 GRANTED = ["batch_size_granted", "block_size_granted"]
+STEPS = ("samples", *GRANTED)
 # the parts of an arm that change nothing until a size changes; every other setting acts from the first sample on
 SILENT = frozenset({"arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "estimator", "logger"})
 
 
-def acted(runs: Runs, *, records: pd.DataFrame, baseline: pd.DataFrame) -> pd.Series:
-    """By seed, the samples after which a run of an arm first differs from the baseline's of its seed (or of another); inf: never.
+def acted(runs: Runs, record: Record, other: Record) -> float:
+    """The samples after which a run of an arm first differs from one of the baseline; inf: never.
 
     Runs differ where their sizes do, or from the start if another setting of the arm differs, such as the optimiser.
     """
-    done, usual = (frame[frame["status"] == "done"].set_index("seed") for frame in (records, baseline))
-    if done.empty or usual.empty:
-        return pd.Series(dtype=float)
-    found = {}
-    for seed, record in done.to_dict("index").items():
-        other = usual[usual.index == seed].iloc[0] if seed in usual.index else usual.iloc[0]
-        differs = _telling(record["settings"]) != _telling(other["settings"])
-        found[seed] = 0.0 if differs else first_difference(runs.trace(record["run"]), runs.trace(other["run"]))
-    return pd.Series(found, dtype=float)
+    if _telling(record["settings"]) != _telling(other["settings"]):
+        return 0.0
+    both = [[each.get(name, math.nan) for name in FIRST] for each in (record, other)]
+    if not any(map(math.isnan, itertools.chain(*both))):  # records of older versions do not say
+        (*sizes, change), (*others, other_change) = both
+        if sizes != others:
+            return 0.0
+        if change != other_change or math.isinf(change):
+            return float(min(change, other_change))
+    return first_difference(*(runs.trace(each["run"], STEPS) for each in (record, other)))
 
 
 def first_difference(trace: pd.DataFrame, other: pd.DataFrame) -> float:

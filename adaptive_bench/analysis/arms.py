@@ -2,24 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from . import verdict
 from .acting import acted
-from .compare import Comparison, difference, ratio, ratio_of_means
+from .compare import NONE, Comparison, difference, ratio, ratio_of_means
 from .detectable import detectable
-from .intervals import Interval, log_t_interval, percent_interval, t_interval
+from .intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
 from .published import Claim, about
 from .read import Runs
 from .survival import log_rank, pseudo_values, restricted_mean
-from .targets import COSTS, costs
+from .targets import COSTS, Crossing, crossings
 
 STATUSES = ("done", "diverged", "failed", "interrupted", "running")
 PARTS = ("statistical", "hardware", "overhead")  # of a speed-up in seconds
-NO_INTERVAL = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,34 +83,47 @@ class ArmSummary:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Arm:
-    """An arm's records, its values of the metric and its costs, both by seed; `values` and `totals` are of runs that are done.
+    """An arm's records; by seed, the values of the metric of runs that are done, and the crossing of every run that counts.
 
-    `followed` is how much each run in `spent` had spent when it was last seen below the target: a whole run if it is done, inf if
-    it diverged, failed or was interrupted, for such a run never reaches it.
+    Plain dictionaries, because pandas takes longer for five values than everything else here.
     """
 
-    records: pd.DataFrame
-    values: pd.Series
-    totals: pd.DataFrame
-    spent: pd.DataFrame
-    followed: pd.DataFrame
+    label: str
+    records: Sequence[Mapping[str, Any]]
+    values: Mapping[int, float]
+    crossings: Mapping[int, Crossing]
 
     @classmethod
-    def of(cls, runs: Runs, *, records: pd.DataFrame, metric: str, target: float) -> "Arm":
-        done = records[records["status"] == "done"].set_index("seed")
-        spent = costs(runs, records=records, target=target)
-        totals = done[list(COSTS)].astype(float)
+    def of(cls, runs: Runs, label: str, records: Sequence[Mapping[str, Any]], *, metric: str, target: float) -> "Arm":
         return cls(
+            label=label,
             records=records,
-            values=done[metric].astype(float),
-            totals=totals,
-            spent=spent,
-            followed=totals.reindex(spent.index).fillna(math.inf),
+            values={record["seed"]: float(record[metric]) for record in records if record["status"] == "done"},
+            crossings=crossings(runs, records, target=target),
         )
 
     @property
-    def label(self) -> str:
-        return str(self.records["label"].iloc[0])
+    def done(self) -> dict[int, Mapping[str, Any]]:
+        """The records of runs that are done."""
+        return {record["seed"]: record for record in self.records if record["status"] == "done"}
+
+    def spent(self, cost: str) -> dict[int, float]:
+        """What each run spent to reach the target; inf is a miss."""
+        return {seed: getattr(found, cost) for seed, found in self.crossings.items()}
+
+    def followed(self, cost: str) -> dict[int, float]:
+        """What each run had spent when it was last seen below the target: a whole run if it is done.
+
+        inf if it diverged, failed or was interrupted, for such a run never reaches the target.
+        """
+        done = self.done
+        return {seed: float(done[seed][cost]) if seed in done else math.inf for seed in self.crossings}
+
+    def missed(self) -> bool:
+        return any(math.isinf(found.samples) for found in self.crossings.values())
+
+    def early(self) -> bool:
+        return any(found.early for found in self.crossings.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +141,7 @@ class Question:
     seeds: set[int] = field(repr=False)
     claims: Sequence[Claim] = field(repr=False)
 
-    def change(self, baseline: pd.Series, other: pd.Series) -> Comparison:
+    def change(self, baseline: Mapping[int, float], other: Mapping[int, float]) -> Comparison:
         """The change of the metric: a ratio other / baseline on logarithms, else a difference."""
         if self.logs:
             return ratio(other, baseline)
@@ -136,59 +149,44 @@ class Question:
 
     def p_worse(self, change: Comparison) -> float:
         """The one-sided p of the test that an arm is worse than the baseline by the margin or more."""
-        if not self.maximise:  # smaller is better: turned around, the limit is a rise by the margin
-            limit = math.log1p(self.margin / 100) if self.logs else self.margin
-            flipped = Comparison(
-                effect=change.effect,
-                method=change.method,
-                p=change.p,
-                estimate=-change.estimate,
-                error=change.error,
-                df=change.df,
-            )
-            return flipped.p_above(-limit)
-        return change.p_above(-self.margin)
+        if self.maximise:
+            return change.p_above(-self.margin)
+        # smaller is better: turned around, the limit is a rise by the margin
+        limit = math.log1p(self.margin / 100) if self.logs else self.margin
+        return replace(change, estimate=-change.estimate).p_above(-limit)
+
+    def value(self, values: Mapping[int, float]) -> Interval:
+        """The mean of an arm's values on the scale of the metric."""
+        if self.percent:
+            return percent_interval(values.values(), resolution=self.resolution)
+        return (log_t_interval if self.logs else t_interval)(values.values())
 
 
 def row(runs: Runs, arm: Arm, *, baseline: Arm, question: Question) -> ArmSummary:
     """The summary of an arm; what needs the other arms is filled in by the table."""
-    change, speedups, parts, found = None, dict[str, Comparison](), dict[str, Comparison](), NO_INTERVAL
-    p_log_rank, inactive = math.nan, 0
-    if arm is not baseline:
-        change = question.change(baseline.values, arm.values)
-        speedups = {cost: _speedup(cost, baseline=baseline, arm=arm) for cost in COSTS}
-        parts = _parts(baseline=baseline.spent, arm=arm.spent)
-        found = detectable(speedups[question.endpoint], family=question.family)
-        differs = acted(runs, records=arm.records, baseline=baseline.records).reindex(arm.spent.index)
-        crossed = arm.spent["samples"].where(
-            arm.spent["samples"] > 0
-        )  # nothing acts before an untrained model has met the target
-        inactive = int((np.isfinite(crossed) & (differs >= crossed)).sum())
-        if not np.isfinite(pd.concat([arm.spent["samples"], baseline.spent["samples"]])).all():
-            p_log_rank = log_rank(
-                arm.spent["samples"], arm.followed["samples"], baseline.spent["samples"], baseline.followed["samples"]
-            )
-    statuses = arm.records["status"].value_counts()
+    found, done = arm.crossings.values(), arm.done.values()
+    change = None if arm is baseline else question.change(baseline.values, arm.values)
+    speedups = {} if arm is baseline else {cost: _speedup(cost, baseline=baseline, arm=arm) for cost in COSTS}
+    statuses = [record["status"] for record in arm.records]
     return ArmSummary(
         label=arm.label,
-        counts={status: int(statuses.get(status, 0)) for status in STATUSES},
-        missing=tuple(sorted(question.seeds - set(arm.records["seed"]))),
-        value=_value(arm.values, question),
+        counts={status: statuses.count(status) for status in STATUSES},
+        missing=tuple(sorted(question.seeds - {record["seed"] for record in arm.records})),
+        value=question.value(arm.values),
         change=change,
         p_worse=question.p_worse(change) if change else math.nan,
-        totals={cost: log_t_interval(arm.totals[cost]) for cost in COSTS},
-        reached=int(np.isfinite(arm.spent["samples"]).sum()),
+        totals={cost: log_t_interval(float(record[cost]) for record in done) for cost in COSTS},
+        reached=sum(math.isfinite(each.samples) for each in found),
         costs={cost: _cost(cost, arm) for cost in COSTS},
         speedups=speedups,
-        parts=parts,
-        log_rank=p_log_rank,
-        detectable=found,
-        inactive=inactive,
-        early=int(arm.spent["early"].sum()),
-        unconfirmed=int((~arm.spent["confirmed"]).sum()),
-        first=int((arm.spent["first"] != arm.spent["samples"]).sum()),
+        parts={} if arm is baseline else _parts(baseline=baseline, arm=arm),
+        log_rank=math.nan if arm is baseline else _log_rank(baseline, arm),
+        detectable=detectable(speedups[question.endpoint], family=question.family) if speedups else NO_INTERVAL,
+        inactive=0 if arm is baseline else _inactive(runs, baseline=baseline, arm=arm),
+        early=sum(each.early for each in found),
+        unconfirmed=sum(not each.confirmed for each in found),
+        first=sum(each.first != each.samples for each in found),
         published=about(question.claims, records=arm.records),
-        verdict=verdict.BASELINE if arm is baseline else "",
     )
 
 
@@ -207,61 +205,74 @@ def judged(arm: ArmSummary, *, maximise: bool, endpoint: str) -> str:
     return verdict.quality(p_worse=arm.not_worse, p_change=arm.holm, worse=worse)
 
 
-def _value(values: pd.Series, question: Question) -> Interval:
-    if question.percent:
-        return percent_interval(values, resolution=question.resolution)
-    return log_t_interval(values) if question.logs else t_interval(values)
+def _inactive(runs: Runs, *, baseline: Arm, arm: Arm) -> int:
+    """The runs that crossed the target before they differed from the baseline's run of their seed, or of another."""
+    usual, done = baseline.done, arm.done
+    if not usual:
+        return 0
+    any_other = next(iter(usual.values()))
+    return sum(
+        0 < found.samples < math.inf and acted(runs, done[seed], usual.get(seed, any_other)) >= found.samples
+        for seed, found in arm.crossings.items()
+    )
 
 
 def _speedup(cost: str, *, baseline: Arm, arm: Arm) -> Comparison:
-    """The baseline's cost over the arm's; nan where a crossing came too early to be placed."""
-    spent = [each.spent[cost] for each in (baseline, arm)]
-    if baseline.spent["early"].any() or arm.spent["early"].any():
-        return ratio(*(values * math.nan for values in spent))
-    if all(np.isfinite(values).all() for values in spent):
-        return ratio(*spent, slack=_slack(baseline.spent, arm.spent))
-    ends = [_largest(each.followed[cost]) for each in (baseline, arm)]
-    horizon = min(ends)
-    if math.isnan(horizon) or not any((values < horizon).any() for values in spent):
-        return ratio(*(values * math.nan for values in spent))
-    pseudo = [pseudo_values(each.spent[cost], each.followed[cost], horizon=horizon) for each in (baseline, arm)]
+    """The baseline's cost over the arm's; nothing where a crossing came too early to be placed."""
+    if baseline.early() or arm.early():
+        return NONE
+    if not (baseline.missed() or arm.missed()):
+        return ratio(baseline.spent(cost), arm.spent(cost), slack=_slack(baseline, arm))
+    horizon = min(_horizon(cost, baseline), _horizon(cost, arm))
+    if not any(value < horizon for value in (*baseline.spent(cost).values(), *arm.spent(cost).values())):
+        return NONE
+    pseudo = [pseudo_values(each.spent(cost), each.followed(cost), horizon=horizon) for each in (baseline, arm)]
     return ratio_of_means(*pseudo)
 
 
-def _slack(baseline: pd.DataFrame, arm: pd.DataFrame) -> float:
+def _slack(baseline: Arm, arm: Arm) -> float:
     """How far the log speed-up moves if crossings are placed on straight lines: what the width of their brackets leaves open."""
-    moved = [float(np.log(spent["line"] / spent["samples"]).mean()) for spent in (baseline, arm)]
+    moved = [fmean(math.log(found.line / found.samples) for found in each.crossings.values()) for each in (baseline, arm)]
     return abs(moved[0] - moved[1])
 
 
-def _largest(followed: pd.Series) -> float:
-    """The most that a run which is done has spent; nan without such a run."""
-    return float(followed[np.isfinite(followed)].max()) if np.isfinite(followed).any() else math.nan
+def _horizon(cost: str, arm: Arm) -> float:
+    """The most that a run which is done has spent; 0 without such a run."""
+    return max((float(record[cost]) for record in arm.done.values()), default=0.0)
 
 
-def _parts(*, baseline: pd.DataFrame, arm: pd.DataFrame) -> dict[str, Comparison]:
-    """The speed-up in seconds = statistical x hardware x overhead: samples to the target, seconds of training a sample, and what
-    measuring adds to training. In every pair of runs the logarithms add up exactly.
+def _parts(*, baseline: Arm, arm: Arm) -> dict[str, Comparison]:
+    """The speed-up in seconds = statistical x hardware x overhead, by pairs of runs.
+
+    They are the ratios of the samples to the target, of the seconds of training a sample, and of what measuring adds to training.
+    In every pair the logarithms add up exactly.
     """
+    if any(each.early() or each.missed() for each in (baseline, arm)):
+        return dict.fromkeys(PARTS, NONE)
     factors = [
         {
-            "statistical": spent["samples"],
-            "hardware": spent["train"] / spent["samples"],
-            "overhead": spent["seconds"] / spent["train"],
+            "statistical": {seed: found.samples for seed, found in each.crossings.items()},
+            "hardware": {seed: found.train / found.samples for seed, found in each.crossings.items()},
+            "overhead": {seed: found.seconds / found.train for seed, found in each.crossings.items()},
         }
-        for spent in (baseline.where(~baseline["early"]), arm.where(~arm["early"]))
+        for each in (baseline, arm)
     ]
     return {part: ratio(*(values[part] for values in factors)) for part in PARTS}
 
 
+def _log_rank(baseline: Arm, arm: Arm) -> float:
+    if not (baseline.missed() or arm.missed()):
+        return math.nan
+    return log_rank(*(part for each in (arm, baseline) for part in (each.spent("samples"), each.followed("samples"))))
+
+
 def _cost(cost: str, arm: Arm) -> Cost:
-    spent = arm.spent[cost]
-    if np.isfinite(spent).all():
-        return Cost(value=log_t_interval(spent), complete=True, restricted=math.nan)
-    horizon = _largest(arm.followed[cost])
-    restricted = math.nan if math.isnan(horizon) else restricted_mean(spent, arm.followed[cost], horizon=horizon)
+    spent = arm.spent(cost)
+    if not arm.missed():
+        return Cost(value=log_t_interval(spent.values()), complete=True, restricted=math.nan)
+    horizon = _horizon(cost, arm)
     return Cost(
-        value=Interval(mean=float(np.median(spent)), low=math.nan, high=math.nan, n=len(spent)),
+        value=replace(NO_INTERVAL, mean=float(np.median([*spent.values()])), n=len(spent)),
         complete=False,
-        restricted=restricted,
+        restricted=restricted_mean(spent, arm.followed(cost), horizon=horizon) if horizon else math.nan,
     )

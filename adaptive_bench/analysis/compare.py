@@ -7,7 +7,7 @@ never on the values.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .intervals import CONFIDENCE, Interval, exp, standard_deviation
+from .intervals import CONFIDENCE, NO_INTERVAL, Interval, exp, quantile, standard_deviation
 
 BySeed: TypeAlias = Mapping[int, float] | pd.Series
 
@@ -47,6 +47,9 @@ class Comparison:
         return float(stats.t.sf((self.estimate - self.slack - bound) / self.error, self.df))
 
 
+NONE = Comparison(effect=NO_INTERVAL, method="", p=math.nan, estimate=math.nan, error=math.nan, df=math.nan)
+
+
 def difference(
     baseline: BySeed, other: BySeed, *, confidence: float = CONFIDENCE, resolution: float = 0.0, slack: float = 0.0
 ) -> Comparison:
@@ -55,15 +58,14 @@ def difference(
     Values are multiples of `resolution` (0: of any), so each is off by up to half of it: standard deviations are not taken to be
     smaller than that of the rounding, resolution / sqrt(12). Without it, a few equal values would give an interval without width.
     """
-    left, right = pd.Series(other, dtype=float), pd.Series(baseline, dtype=float)
+    left, right = _values(other), _values(baseline)
     rounding = resolution / math.sqrt(12)
-    if pairs(left, right):
-        shared = left.index.intersection(right.index)
-        changes = (left[shared] - right[shared]).to_numpy()
+    if shared := pairs(left, right):
+        changes = np.array([left[seed] - right[seed] for seed in shared], dtype=float)
         return _tested(changes.mean(), [_variance(changes, rounding * math.sqrt(2))], [len(shared)], PAIRED, confidence, slack)
-    if not (len(left) and len(right)):
+    if not (left and right):
         return _tested(math.nan, [math.nan], [0], WELCH, confidence, slack)
-    both = (left.to_numpy(), right.to_numpy())
+    both = [np.array([*values.values()], dtype=float) for values in (left, right)]
     variances = [_variance(values, rounding) for values in both]
     return _tested(both[0].mean() - both[1].mean(), variances, [len(left), len(right)], WELCH, confidence, slack)
 
@@ -81,14 +83,16 @@ def ratio_of_means(baseline: BySeed, other: BySeed, *, confidence: float = CONFI
 
     The interval is that of ln(mean) by the delta method: x_i / mean - 1 stands for the logarithm of a run's ratio to the mean.
     """
-    left, right = pd.Series(other, dtype=float), pd.Series(baseline, dtype=float)
-    if pairs(left, right):
-        shared = left.index.intersection(right.index)
-        left, right = left[shared], right[shared]
-    means = [float(values.mean()) for values in (left, right)]
+    both = [_values(other), _values(baseline)]
+    if shared := pairs(*both):
+        both = [{seed: values[seed] for seed in shared} for values in both]
+    means = [sum(values.values()) / max(len(values), 1) for values in both]
     if not all(mean > 0 for mean in means):
-        return ratio(left * math.nan, right * math.nan)
-    logs = [values / mean - 1 + math.log(mean) for values, mean in zip((left, right), means, strict=True)]
+        return NONE
+    logs = [
+        {seed: value / mean - 1 + math.log(mean) for seed, value in values.items()}
+        for values, mean in zip(both, means, strict=True)
+    ]
     found = on_logs(difference(*logs, confidence=confidence))
     return replace(found, method=f"{RESTRICTED}, {found.method}")
 
@@ -98,10 +102,11 @@ def on_logs(logs: Comparison) -> Comparison:
     return replace(logs, effect=exp(logs.effect))
 
 
-def pairs(left: pd.Series, right: pd.Series) -> bool:
-    """Whether two arms are compared within seeds; both are indexed by seed."""
-    shared, fewer = len(left.index.intersection(right.index)), min(len(left), len(right))
-    return 2 * shared >= max(fewer, 4) or shared == len(left) == len(right) == 1
+def pairs(left: Collection[int], right: Collection[int]) -> list[int]:
+    """The seeds within which two arms are compared; none if too few are shared."""
+    shared = [seed for seed in left if seed in right]
+    enough = 2 * len(shared) >= max(min(len(left), len(right)), 4) or len(shared) == len(left) == len(right) == 1
+    return shared if enough else []
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -118,13 +123,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _log(costs: BySeed) -> pd.Series:
+def _values(by_seed: BySeed) -> dict[int, float]:
+    """A few values, for which pandas would take a hundred times as long."""
+    return {int(seed): float(value) for seed, value in by_seed.items()}  # type: ignore[call-overload]
+
+
+def _log(costs: BySeed) -> dict[int, float]:
     """Logarithms; nan for a miss (inf) and for a cost of 0, neither of which can stand in a ratio."""
-    series = pd.Series(costs, dtype=float)
-    if (series < 0).any():
-        raise ValueError(f"a cost of {series.min()}: costs are 0 or more, and inf for a run that missed the target")
-    usable = series.where((series > 0) & np.isfinite(series))
-    return usable.map(math.log, na_action="ignore")
+    found = _values(costs)
+    if any(cost < 0 for cost in found.values()):
+        raise ValueError(f"a cost of {min(found.values())}: costs are 0 or more, and inf for a run that missed the target")
+    return {seed: math.log(cost) if 0 < cost < math.inf else math.nan for seed, cost in found.items()}
 
 
 def _variance(values: np.ndarray, rounding: float) -> float:
@@ -144,7 +153,7 @@ def _tested(
         df = float(min(counts) - 1)
     elif error > 0:
         df = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, counts, strict=True))
-        half = float(stats.t.ppf((1 + confidence) / 2, df)) * error + slack
+        half = quantile(df, confidence) * error + slack
         p = float(2 * stats.t.sf(max(0.0, abs(mean) - slack) / error, df))
     effect = Interval(mean=float(mean), low=mean - half, high=mean + half, n=min(counts))
     return Comparison(effect=effect, method=method, p=p, estimate=float(mean), error=error, df=df, slack=slack)

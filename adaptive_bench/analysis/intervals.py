@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import special, stats
@@ -20,6 +21,15 @@ class Interval:
     n: int
 
 
+NO_INTERVAL = Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
+
+
+@lru_cache(maxsize=4096)
+def quantile(df: float, confidence: float) -> float:
+    """Of Student's t: so many standard errors lie on each side of a mean."""
+    return float(stats.t.ppf((1 + confidence) / 2, df))
+
+
 def t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Interval:
     """The mean -+ t(n - 1, (1 + confidence) / 2) * s / sqrt(n), Student (1908). Without two finite values: no bounds."""
     data = np.fromiter(values, dtype=float)
@@ -28,7 +38,7 @@ def t_interval(values: Iterable[float], *, confidence: float = CONFIDENCE) -> In
         mean = float(data.mean()) if n else math.nan
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
     mean = float(data.mean())
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * standard_deviation(data) / math.sqrt(n))
+    half = quantile(n - 1, confidence) * standard_deviation(data) / math.sqrt(n)
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
@@ -47,7 +57,7 @@ def percent_interval(values: Iterable[float], *, resolution: float = 0.0, confid
         return plain
     nearest = max(resolution / 2, 1e-9)
     centre = min(max(plain.mean, nearest), 100 - nearest)
-    half = float(stats.t.ppf((1 + confidence) / 2, plain.n - 1) * spread / math.sqrt(plain.n)) * 100 / (centre * (100 - centre))
+    half = quantile(plain.n - 1, confidence) * spread / math.sqrt(plain.n) * 100 / (centre * (100 - centre))
     low, high = (float(100 * special.expit(special.logit(centre / 100) + shift)) for shift in (-half, half))
     return replace(plain, low=low if plain.mean > 0 else 0.0, high=high if plain.mean < 100 else 100.0)
 

@@ -1,13 +1,12 @@
 """What others have published for an arm with the same settings, to stand beside what was measured here."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from .intervals import CONFIDENCE, standard_deviation
@@ -109,10 +108,9 @@ def _quantile(df: float) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
 
 
-def about(claims: Iterable[Claim], *, records: pd.DataFrame) -> tuple[Claim, ...]:
+def about(claims: Iterable[Claim], *, records: Sequence[Mapping[str, Any]]) -> tuple[Claim, ...]:
     """The claims that hold for every one of an arm's records."""
-    rows = records.to_dict("records")
-    return tuple(claim for claim in claims if all(claim.applies(row) for row in rows))
+    return tuple(claim for claim in claims if all(claim.applies(record) for record in records))
 
 
 def read_claims(path: str | Path = PUBLISHED) -> tuple[Claim, ...]:

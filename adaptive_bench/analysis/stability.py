@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from .acting import GRANTED
+from .acting import GRANTED, STEPS
 from .read import Runs
 
-PARTS = ("samples", *GRANTED)  # what is read of a trace; and where it has a row a step
-STEPS = (*PARTS, "loss", "cut")
+WITH_LOSS = (*STEPS, "loss", "cut")  # what is read of a trace that has a row a step
 LEAST = 10  # steps of a piece whose variance is taken
 
 
@@ -32,7 +31,7 @@ def stability_of(runs: Runs, *, records: pd.DataFrame) -> pd.DataFrame:
     done = records[records["status"] == "done"]
     rows = []
     for row in done.to_dict("records"):
-        trace = runs.trace(row["run"], STEPS if runs.has_steps(row["run"]) else PARTS)
+        trace = runs.trace(row["run"], WITH_LOSS if runs.has_steps(row["run"]) else STEPS)
         found = asdict(stability(trace, runs.validation(row["run"]), maximise=row["maximise"]))
         rows.append(found | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples")})
     return pd.DataFrame(rows, index=done["label"]).astype(float).groupby(level=0).mean()

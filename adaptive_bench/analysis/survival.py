@@ -1,51 +1,49 @@
 """Costs to reach a target where some runs missed it: their true cost is only known to be larger than what they spent."""
 
 import math
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
+BySeed: TypeAlias = Mapping[int, float]
 
-def restricted_mean(spent: pd.Series, followed: pd.Series, *, horizon: float) -> float:
+
+def restricted_mean(spent: BySeed, followed: BySeed, *, horizon: float) -> float:
     """The mean of min(cost, horizon): the area under the curve of Kaplan and Meier (1958) up to `horizon` (Irwin 1949).
 
     `spent` is inf for a run that missed; `followed` is what that run had spent at its end (inf: it can never reach it).
     """
-    sample = _censored(spent, followed, horizon=horizon)
-    found = stats.ecdf(sample).sf
+    found = stats.ecdf(_censored(spent, followed, horizon=horizon)).sf
     edges = np.append(found.quantiles[found.quantiles < horizon], horizon)
     heights = np.concatenate([[1.0], found.probabilities[found.quantiles < horizon]])
     return float((np.diff(edges, prepend=0.0) * heights).sum())
 
 
-def pseudo_values(spent: pd.Series, followed: pd.Series, *, horizon: float) -> pd.Series:
+def pseudo_values(spent: BySeed, followed: BySeed, *, horizon: float) -> dict[int, float]:
     """n R - (n - 1) R_(-i) for each run i, where R is the restricted mean: what the run adds to it (Andersen et al. 2003).
 
     Their mean and spread are those of R, so that runs with a miss can be paired by seed. Where nothing was censored before the
     horizon, they are min(cost, horizon).
     """
-    n = len(spent)
-    whole = restricted_mean(spent, followed, horizon=horizon)
+    n, whole = len(spent), restricted_mean(spent, followed, horizon=horizon)
     if n == 1:
-        return pd.Series([whole], index=spent.index)
-    keep = ~np.eye(n, dtype=bool)
-    rest = [restricted_mean(spent[others], followed[others], horizon=horizon) for others in keep]
-    return pd.Series(n * whole - (n - 1) * np.array(rest), index=spent.index)
+        return dict.fromkeys(spent, whole)
+    rest = {out: {seed: cost for seed, cost in spent.items() if seed != out} for out in spent}
+    return {out: n * whole - (n - 1) * restricted_mean(others, followed, horizon=horizon) for out, others in rest.items()}
 
 
-def log_rank(spent: pd.Series, followed: pd.Series, others: pd.Series, others_followed: pd.Series) -> float:
+def log_rank(spent: BySeed, followed: BySeed, others: BySeed, others_followed: BySeed) -> float:
     """p of the log-rank test (Mantel 1966) that two arms reach the target at the same rate; nan where no run reached it."""
-    reached = pd.concat([spent, others])
-    if not np.isfinite(reached).any() or min(len(spent), len(others)) == 0:
+    if not (spent and others) or all(math.isinf(cost) for cost in (*spent.values(), *others.values())):
         return math.nan
-    every = pd.concat([reached, followed, others_followed])
-    horizon = float(every[np.isfinite(every)].max())
+    horizon = max(cost for each in (spent, followed, others, others_followed) for cost in each.values() if math.isfinite(cost))
     x, y = (_censored(*pair, horizon=horizon) for pair in ((spent, followed), (others, others_followed)))
     return float(stats.logrank(x, y).pvalue)
 
 
-def _censored(spent: pd.Series, followed: pd.Series, *, horizon: float) -> stats.CensoredData:
-    reached = np.isfinite(spent.to_numpy()) & (spent.to_numpy() <= horizon)
-    left = np.where(np.isfinite(spent), horizon, np.minimum(followed, horizon))
-    return stats.CensoredData(uncensored=spent.to_numpy()[reached], right=left[~reached])
+def _censored(spent: BySeed, followed: BySeed, *, horizon: float) -> stats.CensoredData:
+    reached = [cost for cost in spent.values() if cost <= horizon]
+    left = [min(horizon, horizon if math.isfinite(cost) else followed[seed]) for seed, cost in spent.items() if cost > horizon]
+    return stats.CensoredData(uncensored=reached, right=left)

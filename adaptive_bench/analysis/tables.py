@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -152,7 +153,10 @@ def _table(
     workload = records["workload"].iloc[0]
     wished = goals.get(workload) or goal(runs, baseline=records[records["label"] == chosen])
     logs, percent = metrics.on_logs(records, metric=metric), metrics.is_percent(records, metric=metric)
-    arms = [Arm.of(runs, records=arm, metric=metric, target=wished.target) for _, arm in records.groupby("label", sort=False)]
+    rows_of: dict[str, list[dict[str, Any]]] = {}
+    for each in records.to_dict("records"):
+        rows_of.setdefault(each["label"], []).append({str(name): value for name, value in each.items()})
+    arms = [Arm.of(runs, label, rows, metric=metric, target=wished.target) for label, rows in rows_of.items()]
     usual = next(arm for arm in arms if arm.label == chosen)
     timed = mixed or not mixed_timing(records)
     question = Question(

@@ -1,8 +1,8 @@
 """A common target for all arms of a workload, and what each run spent to reach it."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,13 +75,13 @@ def crossing(curve: pd.DataFrame, *, target: float, maximise: bool) -> Crossing 
     before = max(at - 1, 0)
     width = samples[at] - samples[before]
     share = (placed - samples[before]) / width if width else 1.0
-    others = curve[["step", "seconds_train", "seconds_measure"]].to_numpy(dtype=float)
-    steps, train, measure = others[before] + share * (others[at] - others[before])
+    others = (curve[name].to_numpy(dtype=float) for name in ("step", "seconds_train", "seconds_measure"))
+    steps, train, measure = (float(values[before] + share * (values[at] - values[before])) for values in others)
     return Crossing(
         samples=placed,
-        steps=float(steps),
-        train=float(train),
-        measure=float(measure),
+        steps=steps,
+        train=train,
+        measure=measure,
         line=line,
         first=placed if first == at else _place(samples, values, at=first, target=target)[0],
         confirmed=at + 1 < len(values),
@@ -107,26 +107,30 @@ def _place(samples: np.ndarray, values: np.ndarray, *, at: int, target: float) -
     return (float(np.exp(inside[0])) if len(inside) else line), line
 
 
-def costs(runs: Runs, *, records: pd.DataFrame, target: float) -> pd.DataFrame:
-    """What each run spent to reach the target, by seed, with the other fields of its crossing; inf is a miss.
+MISS = Crossing(
+    samples=math.inf, steps=math.inf, train=math.inf, measure=math.inf, line=math.inf, first=math.inf, confirmed=True, early=False
+)
+
+
+def crossings(runs: Runs, records: Iterable[Mapping[str, Any]], *, target: float) -> dict[int, Crossing]:
+    """The crossing of each run, by seed; MISS, in which all costs are inf, for one that does not reach the target.
 
     Only a run that is done can reach it. One that diverged counts as a miss even if it crossed the target earlier: its final
     model is unusable, and nobody could have known that the crossing was the moment to stop. Counting it would reward a method for
     being fast until it diverges. One that failed or was interrupted counts as a miss, too, or a rule that runs out of memory on
-    its slow seeds would look perfect. One that is still running is not in the frame.
+    its slow seeds would look perfect. One that is still running is left out.
     """
-    started = records[records["status"] != "running"]
-    rows = [_cost(runs, record=record, target=target) for record in started.to_dict("records")]
-    columns = [*COSTS, "train", "measure", "line", "first", "confirmed", "early"]
-    return pd.DataFrame(rows, index=pd.Index(started["seed"], name="seed"), columns=columns).astype(
-        dict.fromkeys(columns[:-2], float) | dict.fromkeys(columns[-2:], bool)
-    )
+    return {record["seed"]: _crossing(runs, record, target) for record in records if record["status"] != "running"}
 
 
-def _cost(runs: Runs, *, record: dict[Any, Any], target: float) -> dict[str, Any]:
-    found = None
-    if record["status"] == "done":
-        found = crossing(runs.validation(record["run"]), target=target, maximise=record["maximise"])
-    if found is None:
-        return dict.fromkeys((*COSTS, "train", "measure", "line", "first"), math.inf) | {"confirmed": True, "early": False}
-    return asdict(found) | {"seconds": found.seconds}
+def costs(runs: Runs, *, records: pd.DataFrame, target: float) -> pd.DataFrame:
+    """The samples, steps and seconds that each run spent to reach the target, by seed; inf is a miss, as in `crossings`."""
+    found = crossings(runs, records.to_dict("records"), target=target)  # type: ignore[arg-type]
+    rows = [[getattr(each, cost) for cost in COSTS] for each in found.values()]
+    return pd.DataFrame(rows, index=pd.Index(found, name="seed"), columns=list(COSTS), dtype=float)
+
+
+def _crossing(runs: Runs, record: Mapping[str, Any], target: float) -> Crossing:
+    if record["status"] != "done":
+        return MISS
+    return crossing(runs.validation(record["run"]), target=target, maximise=record["maximise"]) or MISS

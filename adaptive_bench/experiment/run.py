@@ -23,7 +23,7 @@ from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.experiment.recorded import calibration_samples
 from adaptive_bench.loggers.base import Row
-from adaptive_bench.schema import WEIGHTS, check_form
+from adaptive_bench.schema import FIRST, WEIGHTS, check_form
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams import waste
 from adaptive_bench.training.checkpoint import save, weights_digest
@@ -132,6 +132,7 @@ def _outcome(trainer: Trainer, *, status: str, reason: str) -> Row:
         "memory_used": _memory_used(trainer),
         "memory_changes": trainer.physical_batch.control.changes if trainer.physical_batch.control else 0,
         "memory_ran_out": trainer.physical_batch.halvings,
+        **_first_sizes(trainer.steps),
         "precision": trainer.precision.name,
         **seconds,
         "timed_under": " | ".join(trainer.timed_under),  # more than one where the run was resumed elsewhere
@@ -153,6 +154,15 @@ def _least_padding(trainer: Trainer) -> float:
         return math.nan
     stream = trainer.task.train
     return waste.least(stream.lengths, batching=stream.batching, rows=trainer.batch_size.first or 1)
+
+
+def _first_sizes(steps: Sequence[Row]) -> dict[str, float]:
+    """The values of schema.FIRST; nan without a step."""
+    sizes = [(row["batch_size_granted"], row["block_size_granted"]) for row in steps]
+    if not sizes:
+        return dict.fromkeys(FIRST, math.nan)
+    change = next((row["samples"] for row, after in zip(steps, sizes[1:], strict=False) if after != sizes[0]), math.inf)
+    return dict(zip(FIRST, (*sizes[0], change), strict=True))
 
 
 def _variation(steps: Sequence[Row]) -> float:
