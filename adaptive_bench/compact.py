@@ -88,11 +88,11 @@ def table(path: Path, *, columns: Collection[str] = (), only: bool = False, rows
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))  # in a third of the time of `pd.read_parquet`
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        found = pa.table({}) if missing else file.read(list(columns) if only else None, use_threads=False)
+        found = file.read(list(columns) if only else None, use_threads=False)  # without the columns that are missing
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
         raise ValueError(f"{path} cannot be read ({error}). Delete its folder and let the run start again") from error
-    if missing:
+    names = set(found.column_names)  # made anew at every look
+    if missing := [name for name in columns if name not in names]:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it was not written by this version. Rerun it")
     if rows not in (None, len(found)):
         raise ValueError(f"{path} has {len(found)} rows; a record has one. Delete the folder and let the run start again")

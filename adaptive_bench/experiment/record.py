@@ -80,7 +80,7 @@ class RunFolder:
         """The record of a finished run."""
         if compact.holds(self._results, self._run):
             return compact.record(self._results, self._run)
-        return dict(pd.read_parquet(self._record).iloc[0])
+        return dict(compact.table(self._record, rows=1).to_pandas().iloc[0])
 
     def config(self) -> str:
         """The text of config.yaml; "" if there is none."""
@@ -171,5 +171,5 @@ def write_parquet(path: Path, rows: Sequence[Row], *, columns: Sequence[str] = (
     """Write the rows, or an empty table with these columns if there are none. Returns the table."""
     frame = pd.DataFrame(list(rows), columns=None if rows else list(columns))
     with replacing(path) as part:
-        frame.to_parquet(part, index=False)
+        frame.to_parquet(part, index=False, store_schema=False)  # a copy of it would be most of a record
     return frame

@@ -1,7 +1,7 @@
 """What reading a results folder costs: seconds and peak memory of `adaptive-bench tables` and `report`, plain and compacted.
 
-The folders are synthetic: 20 arms x 5 seeds on 10 workloads (or as many as RUNS needs), each with 200 steps and 12 evaluations.
-`python bench/results.py [RUNS] [--no-report]`; RUNS is 1000 by default.
+The folders are synthetic: 20 arms x 5 seeds on 10 workloads (or as many as give RUNS), each run of 200 steps, 12 evaluations.
+`python bench/reading.py [RUNS] [--no-report]`; RUNS is 1000 by default.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,46 +31,56 @@ PEAK = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stder
 
 
 def make(results: Path, runs: int) -> None:
-    """Traces and curves are one of eight, so that it takes seconds."""
+    """A thousand different traces and curves are enough, so that it takes seconds."""
     texts = dict.fromkeys(TEXTS, "x")
     base = dict.fromkeys(RECORD, 1.0) | texts | {"status": "done", "reason": "", "maximise": True, "dirty": False, "batching": ""}
     base |= {"block_scheduler": "fixed", "lr_rule": "none", "dataset": "digits", "model": "mlp", "metric": "accuracy"}
     base |= {"threads": 1, "jobs": 1, "samples": 12_800, "steps": STEPS, "split_steps": 0, "timed_under": ""}
-    made = [(_parquet(_trace(kind)), _parquet(_curve(kind))) for kind in range(8)]
+    traces = [_trace(kind) for kind in range(min(runs, 1_000))]
+    made = [(_parquet(trace), _parquet(_curve(kind))) for kind, trace in enumerate(traces)]
+    changes = [_first_change(trace) for trace in traces]
     workloads = range(runs // (ARMS * SEEDS))
     for at, (workload, arm, seed) in enumerate(itertools.product(workloads, range(ARMS), range(SEEDS))):
         name = "fixed_small" if arm == 0 else f"arm{arm}"
         # a hundred settings, as a run has
         settings = {f"setting.{key}": key for key in range(100)} | {"epochs": workload, "arm": name, "seed": seed}
         row = base | {"arm": name, "scheduler": "fixed" if arm == 0 else "gns", "seed": seed, "cell": f"{workload:06}-{arm:03}"}
+        row |= {"first_batch_size": 1, "first_block_size": 1, "first_change": changes[at % len(made)]}
         row |= {"run": f"{at:016x}", "settings": json.dumps(settings), "best": 90 + arm / 10, "final": 89 + seed / 10}
         folder = results / "runs" / f"{at:016x}"
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(f"{FORM_LINE}# run {at}\n" + "\n".join(f"{k}: {v}" for k, v in settings.items()))
-        (folder / "record.parquet").write_bytes(_parquet(pd.DataFrame([row])))
-        for file, content in zip(("trace", "evaluations"), made[at % 8], strict=True):
+        (folder / "record.parquet").write_bytes(_parquet(pd.DataFrame([row]), store_schema=False))
+        for file, content in zip(("trace", "evaluations"), made[at % len(made)], strict=True):
             (folder / f"{file}.parquet").write_bytes(content)
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def _parquet(frame: pd.DataFrame, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
+    frame.to_parquet(buffer, index=False, **options)
     return buffer.getvalue()
 
 
 def _trace(kind: int) -> pd.DataFrame:
-    """The size doubles `kind` times."""
-    sizes = 2 ** (np.arange(STEPS) * (kind + 1) // STEPS)
-    trace = pd.DataFrame(np.random.default_rng(kind).random((STEPS, len(TRACE))), columns=list(TRACE))
+    """The size changes 0 to 20 times, at random."""
+    rng = np.random.default_rng(kind)
+    sizes = rng.integers(8, 512, STEPS)[np.isin(np.arange(STEPS), rng.integers(STEPS, size=kind % 21)).cumsum()]
+    trace = pd.DataFrame(rng.random((STEPS, len(TRACE))).cumsum(axis=0), columns=list(TRACE))
     return trace.assign(
         step=range(1, STEPS + 1), samples=sizes.cumsum(), batch_size=sizes, batch_size_granted=sizes, block_size=1,
         block_size_granted=1,
     )  # fmt: skip
 
 
+def _first_change(trace: pd.DataFrame) -> float:
+    sizes = trace["batch_size"]
+    return float(trace["samples"][sizes == sizes[0]].max() if sizes.nunique() > 1 else np.inf)
+
+
 def _curve(kind: int) -> pd.DataFrame:
-    at = np.linspace(0, 1, POINTS)
-    curve = pd.DataFrame(dict.fromkeys(EVALUATIONS, at * (kind + 1))).assign(value=10 + 80 * at, split="validation")
+    at = np.sort(np.random.default_rng(kind).random(POINTS))
+    at[0] = 0
+    curve = pd.DataFrame(dict.fromkeys(EVALUATIONS, at)).assign(value=10 + 80 * at, split="validation")
     return pd.concat([curve, curve.tail(1).assign(split="test")], ignore_index=True)
 
 
