@@ -38,14 +38,14 @@ def make(results: Path, runs: int) -> None:
     base |= {"threads": 1, "jobs": 1, "samples": 12_800, "steps": STEPS, "split_steps": 0, "timed_under": ""}
     traces = [_trace(kind) for kind in range(min(runs, 1_000))]
     made = [(_parquet(trace), _parquet(_curve(kind))) for kind, trace in enumerate(traces)]
-    changes = [_first_change(trace) for trace in traces]
+    firsts = [_first(trace) for trace in traces]
     workloads = range(runs // (ARMS * SEEDS))
     for at, (workload, arm, seed) in enumerate(itertools.product(workloads, range(ARMS), range(SEEDS))):
         name = "fixed_small" if arm == 0 else f"arm{arm}"
         # a hundred settings, as a run has
         settings = {f"setting.{key}": key for key in range(100)} | {"epochs": workload, "arm": name, "seed": seed}
         row = base | {"arm": name, "scheduler": "fixed" if arm == 0 else "gns", "seed": seed, "cell": f"{workload:06}-{arm:03}"}
-        row |= {"first_batch_size": 1, "first_block_size": 1, "first_change": changes[at % len(made)]}
+        row |= firsts[at % len(made)]
         row |= {"run": f"{at:016x}", "settings": json.dumps(settings), "best": 90 + arm / 10, "final": 89 + seed / 10}
         folder = results / "runs" / f"{at:016x}"
         folder.mkdir(parents=True)
@@ -72,9 +72,12 @@ def _trace(kind: int) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _first_change(trace: pd.DataFrame) -> float:
-    sizes = trace["batch_size"]
-    return float(trace["samples"][sizes == sizes[0]].max() if sizes.nunique() > 1 else np.inf)
+def _first(trace: pd.DataFrame) -> dict[str, float]:
+    """What a run's record says of its first sizes."""
+    size = trace["batch_size"][0]
+    others = trace.index[trace["batch_size"] != size]
+    change = trace["samples"][others[0] - 1] if len(others) else np.inf
+    return {"first_batch_size": size, "first_block_size": 1, "first_change": change}
 
 
 def _curve(kind: int) -> pd.DataFrame:

@@ -15,6 +15,8 @@ def restricted_mean(spent: BySeed, followed: BySeed, *, horizon: float) -> float
 
     `spent` is inf for a run that missed; `followed` is what that run had spent at its end (inf: it can never reach it).
     """
+    if _all_followed(spent, followed, horizon=horizon):
+        return sum(min(cost, horizon) for cost in spent.values()) / len(spent)
     found = stats.ecdf(_censored(spent, followed, horizon=horizon)).sf
     edges = np.append(found.quantiles[found.quantiles < horizon], horizon)
     heights = np.concatenate([[1.0], found.probabilities[found.quantiles < horizon]])
@@ -27,6 +29,8 @@ def pseudo_values(spent: BySeed, followed: BySeed, *, horizon: float) -> dict[in
     Their mean and spread are those of R, so that runs with a miss can be paired by seed. Where nothing was censored before the
     horizon, they are min(cost, horizon).
     """
+    if _all_followed(spent, followed, horizon=horizon):  # the same in less time
+        return {seed: min(cost, horizon) for seed, cost in spent.items()}
     n, whole = len(spent), restricted_mean(spent, followed, horizon=horizon)
     if n == 1:
         return dict.fromkeys(spent, whole)
@@ -41,6 +45,11 @@ def log_rank(spent: BySeed, followed: BySeed, others: BySeed, others_followed: B
     horizon = max(cost for each in (spent, followed, others, others_followed) for cost in each.values() if math.isfinite(cost))
     x, y = (_censored(*pair, horizon=horizon) for pair in ((spent, followed), (others, others_followed)))
     return float(stats.logrank(x, y).pvalue)
+
+
+def _all_followed(spent: BySeed, followed: BySeed, *, horizon: float) -> bool:
+    """Whether every run that missed was followed up to the horizon."""
+    return all(math.isfinite(cost) or followed[seed] >= horizon for seed, cost in spent.items())
 
 
 def _censored(spent: BySeed, followed: BySeed, *, horizon: float) -> stats.CensoredData:
