@@ -5,8 +5,8 @@ CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 READY := .venv/ready
 # 98 % of the way from the untrained model to fixed_small's median best on seeds 5 to 9, which have no part in the table:
-# adaptive-bench train sweep=demo arm=fixed_small seed=5,6,7,8,9 results=DIR
-DEMO_TARGET := 97.5
+# adaptive-bench train sweep=demo arm=fixed_small seed=5,6,7,8,9 results=DIR; adaptive-bench targets DIR -o FILE --fraction 0.98
+DEMO_TARGET := 97.52
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-all lint type bench clean
