@@ -228,7 +228,7 @@ def test_the_record_and_the_table_say_what_was_split(tmp_path, trained) -> None:
     for seed in (0, 1):
         trained(*whole, f"seed={seed}", "max_physical_batch=40")
     (found,) = table(read(tmp_path))
-    assert "fixed at most 34 rows at once, with batches split in 100 % of the steps" in " ".join(notes(found))
+    assert "fixed (at most 34 rows, 100 % of the steps)" in " ".join(notes(found))
     trained(*whole)
     records = pd.concat([pd.read_parquet(path) for path in tmp_path.glob("runs/*/record.parquet")])
     assert sorted(zip(records["physical_batch"], records["split_steps"], strict=True)) == [(34, 4), (34, 4), (100, 0)]
