@@ -33,24 +33,23 @@ def parts(results: Path) -> list[Path]:
 
 def runs(results: Path) -> list[str]:
     """The runs that are folded."""
-    return [run for part in parts(results) for run in _records(part).index]
+    return [run for part in parts(results) for run in _records(part)]
 
 
 def holds(results: Path, run: str) -> bool:
     """Whether a run is folded."""
-    return any(run in _records(part).index for part in parts(results))
+    return any(run in _records(part) for part in parts(results))
 
 
 def record(results: Path, run: str) -> dict[str, Any]:
     """The record of a folded run, with its `config`."""
-    found = next(_records(part).loc[run] for part in parts(results) if run in _records(part).index)
-    return {"run": run, **found}
+    return next(_records(part)[run] for part in parts(results) if run in _records(part))
 
 
 @cache  # a part never changes
-def _records(part: Path) -> pd.DataFrame:
-    frame: pd.DataFrame = table(part / "record.parquet").to_pandas().set_index("run")
-    return frame
+def _records(part: Path) -> dict[str, dict[str, Any]]:
+    rows = table(part / "record.parquet").to_pandas().to_dict("records")
+    return {row["run"]: row for row in rows}
 
 
 @cache
@@ -77,8 +76,11 @@ def by_run(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of each run, which follow each other, by the run's digest."""
     names, frame = frame["run"], frame.drop(columns="run")
     starts = np.flatnonzero(names.ne(names.shift()))
-    ends = itertools.pairwise([*starts, len(frame)])
-    return {names.iloc[start]: frame.iloc[start:stop].reset_index(drop=True) for start, stop in ends}
+    found = {}
+    for start, stop in itertools.pairwise([*starts, len(frame)]):
+        rows = found[names.iloc[start]] = frame.iloc[start:stop]
+        rows.index = pd.RangeIndex(stop - start)  # in half the time of `reset_index`
+    return found
 
 
 def table(path: Path, *, columns: Collection[str] = (), only: bool = False, rows: int | None = None) -> pa.Table:

@@ -165,15 +165,17 @@ def _settings(text: object, *, run: str) -> dict[str, object]:
 
 def _bulk(folder: Path, name: str, runs: Iterable[str], *, columns: Collection[str], rows: int | None = None) -> pd.DataFrame:
     """The rows of these runs and of all compacted ones, in the column `run` whose they are."""
-    tables = {}
+    tables, errors = {}, {}
     for run in runs:
         try:
             tables[run] = compact.table(folder / "runs" / run / f"{name}.parquet", columns=columns, rows=rows)
-        except ValueError:
-            if not compact.holds(folder, run):  # else it was compacted a moment ago, or a compaction did not end
-                raise
+        except ValueError as error:  # or it is compacted
+            errors[run] = error
     folded = compact.folded(folder, name, columns=columns)  # last: a run that is compacted meanwhile is here
     known = {run for part in folded for run in part["run"].unique().to_pylist()}
+    for run, unread in errors.items():
+        if run not in known:
+            raise unread
     own = {run: rows for run, rows in tables.items() if run not in known}
     found = [*([compact.gathered(own)] if own else []), *folded]
     frame: pd.DataFrame = compact.joined(found).to_pandas() if found else pd.DataFrame({"run": []})
