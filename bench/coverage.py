@@ -8,8 +8,7 @@ effect. All of it goes through the functions that make the tables. Without --par
 import argparse
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from adaptive_bench.analysis import verdict
-from adaptive_bench.analysis.arms import NO_INTERVAL, PARTS, STATUSES, Arm, ArmSummary, Question, _parts, _speedup
+from adaptive_bench.analysis.arms import PARTS, STATUSES, Arm, ArmSummary, Question, _parts, _speedup
 from adaptive_bench.analysis.compare import Comparison, difference, ratio
 from adaptive_bench.analysis.detectable import ALPHA, detectable
-from adaptive_bench.analysis.intervals import Interval, log_t_interval, percent_interval, t_interval
+from adaptive_bench.analysis.intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
 from adaptive_bench.analysis.tables import _judged
-from adaptive_bench.analysis.targets import crossing
+from adaptive_bench.analysis.targets import Crossing, crossing
 from adaptive_bench.experiment.grid import points
 
 SHARED, OWN = 0.05, 0.03  # sd of the log time scale: of both runs of a pair together, and of each run
@@ -94,8 +93,10 @@ def means(*, n: int, tables: int, seed: int = 0) -> dict[str, float]:
         quality = rng.normal(ACCURACY, SPREAD, n)
         left, right = (pair(rounded(quality + rng.normal(shift, SPREAD, n))) for shift in (0, 0.2))
         changes.append(difference(left, right, resolution=RESOLUTION).effect)
-        frames = [_spent(rng, samples, speeds) for samples, speeds in zip(both, (dict.fromkeys(PARTS, 1.0), truths), strict=True)]
-        for name, part in _parts(baseline=frames[0], arm=frames[1]).items():
+        arms = [
+            arm(_spent(rng, samples, speeds)) for samples, speeds in zip(both, (dict.fromkeys(PARTS, 1.0), truths), strict=True)
+        ]
+        for name, part in _parts(baseline=arms[0], arm=arms[1]).items():
             parts[name].append(part.effect)
     found = {
         "mean, t": covered(plain, 3),
@@ -107,12 +108,15 @@ def means(*, n: int, tables: int, seed: int = 0) -> dict[str, float]:
     return found | {f"part: {name}": covered(parts[name], truths[name]) for name in PARTS}
 
 
-def _spent(rng: np.random.Generator, samples: pd.Series, speeds: dict[str, float]) -> pd.DataFrame:
+def _spent(rng: np.random.Generator, samples: pd.Series, speeds: dict[str, float]) -> list[Crossing]:
     """Costs whose parts vary by seed around 1 / speed."""
     n = len(samples)
     train = samples * np.exp(rng.normal(0, 0.1, n)) / speeds["hardware"]
     seconds = train * (1 + np.exp(rng.normal(0, 0.1, n))) / speeds["overhead"]
-    return pd.DataFrame({"samples": samples, "train": train, "seconds": seconds, "early": False})
+    return [
+        Crossing(samples=at, steps=at, train=trained, measure=all_of_it - trained, line=at, first=at, confirmed=True, early=False)
+        for at, trained, all_of_it in zip(samples, train, seconds, strict=True)
+    ]
 
 
 def grid(shape: str, *, every: float | None, largest: float | None = 1) -> np.ndarray:
@@ -127,21 +131,19 @@ def crossed_at(shape: str, fraction: float = 0.95) -> float:
     return TIMES[shape](fraction * float(SHAPES[shape](np.array(BUDGET))))
 
 
-def run(samples: np.ndarray, values: np.ndarray, *, target: float) -> dict[str, Any]:
-    """The row of an arm's frame of costs: a sample takes 1 ms."""
+def run(samples: np.ndarray, values: np.ndarray, *, target: float) -> Crossing:
+    """Where a run crosses the target: a sample takes 1 ms."""
     curve = pd.DataFrame(
         {"samples": samples, "step": samples / 32, "seconds_train": samples / 1000, "seconds_measure": 0.0, "value": values}
     )
     found = crossing(curve, target=target, maximise=True)
     assert found is not None  # grids end long after the target
-    return asdict(found) | {"seconds": found.seconds}
+    return found
 
 
-def arm(rows: list[dict[str, Any]], *, end: float) -> Arm:
-    """An arm with these costs, all of whose runs ended after `end` samples."""
-    spent, nothing = pd.DataFrame(rows), pd.DataFrame()
-    followed = pd.DataFrame(end, index=spent.index, columns=["samples", "steps", "seconds"])
-    return Arm(records=nothing, values=pd.Series(dtype=float), totals=nothing, spent=spent, followed=followed)
+def arm(found: list[Crossing]) -> Arm:
+    """An arm whose runs crossed the target here."""
+    return Arm(label="", records=(), values={}, crossings=dict(enumerate(found)))
 
 
 def grids(shape: str, samples: np.ndarray, *, tables: int, n: int = 5, seed: int = 0) -> Speedups:
@@ -153,7 +155,7 @@ def grids(shape: str, samples: np.ndarray, *, tables: int, n: int = 5, seed: int
         together, arms = rng.normal(0, SHARED, n), []
         for speed in (1, SPEEDUP):
             scales = EPOCH / speed * np.exp(together + rng.normal(0, OWN, n))
-            arms.append(arm([run(samples, curve(samples / scale), target=target) for scale in scales], end=samples[-1]))
+            arms.append(arm([run(samples, curve(samples / scale), target=target) for scale in scales]))
         found.append(_speedup("samples", baseline=arms[0], arm=arms[1]))
     return Speedups.of(found, truth=SPEEDUP)
 
@@ -172,8 +174,8 @@ def noise(*, tables: int, n: int = 5, seed: int = 0, sizes: tuple[float, float] 
         for size in sizes:
             scales = EPOCH * np.exp(together + rng.normal(0, OWN, n))
             values = [SHAPES[shape](samples / scale) + rng.normal(0, size, len(samples)) for scale in scales]
-            arms.append(arm([run(samples, each, target=target) for each in values], end=samples[-1]))
-        found["first"].append(ratio(*(each.spent["first"] for each in arms)))
+            arms.append(arm([run(samples, each, target=target) for each in values]))
+        found["first"].append(ratio(*({seed: at.first for seed, at in each.crossings.items()} for each in arms)))
         found["sustained"].append(_speedup("samples", baseline=arms[0], arm=arms[1]))
     return {name: Speedups.of(each, truth=1) for name, each in found.items()}
 
@@ -217,10 +219,13 @@ def family(*, arms: int, tables: int, seed: int = 0) -> float:
     return wrong / tables
 
 
-def said(text: str, *, arms: int, tables: int, seed: int = 0, **truth: float) -> float:
+def said(
+    text: str, *, arms: int, tables: int, speedup: float = 1.0, change: float = 0.0, spread: float = SPREAD, seed: int = 0
+) -> float:
     """The share of tables that say `text` of some arm."""
     rng = np.random.default_rng(seed)
-    return sum(any(row.verdict == text for row in judged_table(rng, arms=arms, **truth)) for _ in range(tables)) / tables
+    drawn = (judged_table(rng, arms=arms, speedup=speedup, change=change, spread=spread) for _ in range(tables))
+    return sum(any(row.verdict == text for row in rows) for rows in drawn) / tables
 
 
 def power(*, n: int, family: int, tables: int, welch: bool = False, seed: int = 0) -> float:
@@ -297,15 +302,16 @@ def print_power(console: Console, tables: int) -> None:
 
 
 def print_verdicts(console: Console, tables: int) -> None:
-    truths = {
-        "faster, worse by the margin": {"speedup": SPEEDUP, "change": -MARGIN},
-        "equal": {},
-        "equal, spread 0.05": {"spread": 0.05},
+    truths = {  # speed-up, change of the metric and its spread
+        "faster, worse by the margin": (SPEEDUP, -MARGIN, SPREAD),
+        "equal": (1.0, 0.0, SPREAD),
+        "equal, spread 0.05": (1.0, 0.0, 0.05),
     }
-    rows = [
-        [name, *(_percent(said(verdict.FASTER_NOT_WORSE, arms=arms, tables=tables, **truth)) for arms in (4, 11))]
-        for name, truth in truths.items()
-    ]
+    rows = []
+    for name, (speedup, change, spread) in truths.items():
+        text = verdict.FASTER_NOT_WORSE
+        shares = [said(text, arms=n, tables=tables, speedup=speedup, change=change, spread=spread) for n in (4, 11)]
+        rows.append([name, *map(_percent, shares)])
     _print(console, f"tables that say {verdict.FASTER_NOT_WORSE!r} of some arm (%)", ["truth", "4 arms", "11 arms"], rows)
 
 

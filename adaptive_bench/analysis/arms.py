@@ -10,7 +10,7 @@ import numpy as np
 
 from . import verdict
 from .acting import acted
-from .compare import NONE, Comparison, difference, ratio, ratio_of_means
+from .compare import NONE, BySeed, Comparison, difference, ratio, ratio_of_means
 from .detectable import detectable
 from .intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
 from .published import Claim, about
@@ -141,7 +141,7 @@ class Question:
     seeds: set[int] = field(repr=False)
     claims: Sequence[Claim] = field(repr=False)
 
-    def change(self, baseline: Mapping[int, float], other: Mapping[int, float]) -> Comparison:
+    def change(self, baseline: BySeed, other: BySeed) -> Comparison:
         """The change of the metric: a ratio other / baseline on logarithms, else a difference."""
         if self.logs:
             return ratio(other, baseline)
