@@ -217,10 +217,13 @@ def family(*, arms: int, tables: int, seed: int = 0) -> float:
     return wrong / tables
 
 
-def said(text: str, *, arms: int, tables: int, seed: int = 0, **truth: float) -> float:
+def said(
+    text: str, *, arms: int, tables: int, speedup: float = 1.0, change: float = 0.0, spread: float = SPREAD, seed: int = 0
+) -> float:
     """The share of tables that say `text` of some arm."""
     rng = np.random.default_rng(seed)
-    return sum(any(row.verdict == text for row in judged_table(rng, arms=arms, **truth)) for _ in range(tables)) / tables
+    drawn = (judged_table(rng, arms=arms, speedup=speedup, change=change, spread=spread) for _ in range(tables))
+    return sum(any(row.verdict == text for row in rows) for rows in drawn) / tables
 
 
 def power(*, n: int, family: int, tables: int, welch: bool = False, seed: int = 0) -> float:
@@ -297,15 +300,16 @@ def print_power(console: Console, tables: int) -> None:
 
 
 def print_verdicts(console: Console, tables: int) -> None:
-    truths = {
-        "faster, worse by the margin": {"speedup": SPEEDUP, "change": -MARGIN},
-        "equal": {},
-        "equal, spread 0.05": {"spread": 0.05},
+    truths = {  # speed-up, change of the metric and its spread
+        "faster, worse by the margin": (SPEEDUP, -MARGIN, SPREAD),
+        "equal": (1.0, 0.0, SPREAD),
+        "equal, spread 0.05": (1.0, 0.0, 0.05),
     }
-    rows = [
-        [name, *(_percent(said(verdict.FASTER_NOT_WORSE, arms=arms, tables=tables, **truth)) for arms in (4, 11))]
-        for name, truth in truths.items()
-    ]
+    rows = []
+    for name, (speedup, change, spread) in truths.items():
+        text = verdict.FASTER_NOT_WORSE
+        shares = [said(text, arms=n, tables=tables, speedup=speedup, change=change, spread=spread) for n in (4, 11)]
+        rows.append([name, *map(_percent, shares)])
     _print(console, f"tables that say {verdict.FASTER_NOT_WORSE!r} of some arm (%)", ["truth", "4 arms", "11 arms"], rows)
 
 
