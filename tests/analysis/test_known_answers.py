@@ -156,11 +156,12 @@ def censored(rng, *, n, ties):
     times, followed = rng.exponential(10, n), rng.uniform(2, 20, n)
     if ties:
         times, followed = np.ceil(times), np.ceil(followed)
-    return pd.Series(np.where(times <= followed, times, np.inf)), pd.Series(followed)
+    return dict(enumerate(np.where(times <= followed, times, np.inf))), dict(enumerate(followed))
 
 
 def as_seen(spent, followed):
-    reached = np.isfinite(spent).to_numpy()
+    spent, followed = (np.array([*each.values()]) for each in (spent, followed))
+    reached = np.isfinite(spent)
     return np.where(reached, spent, followed), reached.astype(int)
 
 
