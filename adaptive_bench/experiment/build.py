@@ -114,6 +114,11 @@ def check_run(cfg: DictConfig) -> None:
     check_grid(_plain(cfg, "evaluate_every"))
 
 
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of a run, resolved; without the workload's, which the arms have already interpolated."""
+    return {str(key): _plain(cfg, str(key)) for key in cfg if key not in ("hydra", "workload")}
+
+
 def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
     check_run(cfg)
@@ -122,8 +127,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     choices = {name: chosen.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES}
     if choices["arm"] and any(override.startswith("lr_rule=") for override in hydra.overrides.task):
         choices["arm"] += f" (lr_rule={choices['lr_rule']})"  # not the method as published
-    named = [str(key) for key in cfg if key not in ("hydra", "workload")]  # arms have already interpolated the workload's values
-    settings = {key: _plain(cfg, key) for key in named}
+    settings = resolved(cfg)
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
     if here.ranks > 1:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from scipy.stats import norm, t, ttest_ind
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.analysis import Claim, Table, notes, read, read_claims, render, report, table
 from adaptive_bench.analysis.columns import text_frame
-from adaptive_bench.experiment.record import Identity
+from adaptive_bench.analysis.published import PUBLISHED, own_settings
+from adaptive_bench.analysis.published import SETTINGS as SETTINGS_FILE
+from adaptive_bench.experiment.build import plan
+from tests.analysis import published_settings
+from tests.analysis.published_settings import claimed, composed, settings
 
 if TYPE_CHECKING:
     from tests.analysis.conftest import Results
@@ -220,8 +223,7 @@ def test_json_has_a_list_and_csv_a_column_each(results: Results) -> None:
 
 
 def test_the_report_shows_what_the_package_knows(results: Results) -> None:
-    settings = {key: value for key, value in read_claims()[0].settings.items() if key not in ("dataset", "model", "arm")}
-    add(results, settings=settings)
+    add(results, settings=dict(read_claims()[0].settings))
     page = report(read(results.folder), results.folder / "report.html").read_text()
     assert '<th scope="col">published</th>' in page
     assert "<td>114.5: cannot tell; 115.91: cannot tell</td>" in page
@@ -230,6 +232,8 @@ def test_the_report_shows_what_the_package_knows(results: Results) -> None:
 
 
 WHOLE = {"settings": {"arm": "a"}, "metric": "perplexity", "value": 1, "source": "A"}
+NAMED = {"workload": "ptb_zaremba_small", "arm": "zaremba_small", "value": 1, "source": "A"}
+WORKLOADS = {"ptb_zaremba_small": {"metric": "perplexity", "content": "0"}, "demo": {"metric": "accuracy", "content": "0"}}
 
 
 @pytest.mark.parametrize(
@@ -237,19 +241,29 @@ WHOLE = {"settings": {"arm": "a"}, "metric": "perplexity", "value": 1, "source":
     [
         ("a", "is 'a'; a mapping"),
         ({"settings": {"arm": "a"}, "metric": "perplexity"}, "lacks value, source"),
+        ({"arm": "a", "value": 1, "source": "A"}, "lacks workload;"),
+        (NAMED | {"settings": {"arm": "a"}, "metric": "perplexity"}, "has workload, arm; only settings, metric, value"),
+        (NAMED | {"metric": "perplexity"}, "has metric; only workload, arm, value"),
+        (NAMED | {"workload": "ptb_zaremba"}, "no workload 'ptb_zaremba'; the file's workloads are ptb_zaremba_small, demo"),
+        (NAMED | {"arm": "zaremba"}, r"no settings are kept for the arm 'zaremba' of ptb_zaremba_small \(kept: zaremba_small\)"),
+        (NAMED | {"workload": "demo"}, r"no settings are kept for the arm 'zaremba_small' of demo \(kept: none\)"),
+        (NAMED | {"arm": ""}, "arm is ''; a text"),
         (WHOLE | {"values": 1}, "has values; only"),
         (WHOLE | {"value": "114,5"}, "value is '114,5'; a finite number"),
         (WHOLE | {"value": True}, "value is True"),
         (WHOLE | {"value": math.nan}, "value is nan"),
+        (WHOLE | {"value": 0}, "perplexities are above 0"),
         (WHOLE | {"low": 0}, "low and high come together"),
         (WHOLE | {"low": 2, "high": 3}, "with the value between them"),
+        (WHOLE | {"low": 0, "high": 3}, "perplexities are above 0"),
         (WHOLE | {"low": 0, "high": None}, "high is None"),
         (WHOLE | {"seeds": 0}, "seeds is 0; a whole number of 1 or more"),
-        (WHOLE | {"low": 0, "high": 2, "seeds": 1}, "seeds is 1; a whole number of 2 or more"),
+        (WHOLE | {"low": 0.5, "high": 2, "seeds": 1}, "seeds is 1; a whole number of 2 or more"),
         (WHOLE | {"seeds": 2.5}, r"seeds is 2\.5; a whole"),
         (WHOLE | {"source": ""}, "source is ''; a text"),
         (WHOLE | {"note": 3}, "note is 3; a text"),
         (WHOLE | {"metric": None}, "metric is None"),
+        (WHOLE | {"metric": "loss"}, "metric is 'loss'; one of accuracy, perplexity"),
         (WHOLE | {"settings": {}}, r"settings is \{\}; a mapping"),
         (WHOLE | {"settings": ["arm"]}, r"settings is \['arm'\]"),
         (WHOLE | {"settings": {"dataset": {"train_size": 1}}}, r"settings\.dataset is a mapping; write dotted keys"),
@@ -257,12 +271,22 @@ WHOLE = {"settings": {"arm": "a"}, "metric": "perplexity", "value": 1, "source":
 )
 def test_a_malformed_entry_is_named_with_its_file(tmp_path: Path, entry: object, message: str) -> None:
     path = tmp_path / "claims.yaml"
-    OmegaConf.save(OmegaConf.create([WHOLE, entry]), path)
+    OmegaConf.save(OmegaConf.create({"workloads": WORKLOADS, "claims": [NAMED, entry]}), path)
     with pytest.raises(ValueError, match=rf"claims\.yaml: entry 2.*{message}"):
         read_claims(path)
 
 
-@pytest.mark.parametrize("text", ["", "a: 1", "3", "- {", "- ${", "- {a: 1, a: 2}", None])
+@pytest.mark.parametrize("workloads", [3, ["a"], {"a": 3}, {"a": {"metric": "accuracy"}}])
+def test_a_malformed_workload_is_named_with_its_file(tmp_path: Path, workloads: object) -> None:
+    path = tmp_path / "claims.yaml"
+    OmegaConf.save(OmegaConf.create({"workloads": workloads, "claims": []}), path)
+    with pytest.raises(ValueError, match=r"claims\.yaml: workload .* a mapping with metric and content"):
+        read_claims(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a: 1", "3", "- {a: 1}", "claims: 3", "claims: []\nclaim: []", "- {", "- ${", "- {a: 1, a: 2}", None]
+)
 def test_a_file_that_holds_no_list_is_named(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "claims.yaml"
     if text is not None:
@@ -274,49 +298,84 @@ def test_a_file_that_holds_no_list_is_named(tmp_path: Path, text: str | None) ->
 def test_an_entry_is_read_as_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(
-        "- {settings: {arm: a, dataset.size: null, optimizer.lr: 1e-2}, metric: m, value: 2, low: 1, high: 3, source: s, note: n}"
+        "claims: [{settings: {arm: a, dataset.size: null, optimizer.lr: 1e-2}, metric: accuracy, "
+        "value: 2, low: 1, high: 3, seeds: 5, source: s, note: n}]"
     )
     settings = {"arm": "a", "dataset.size": None, "optimizer.lr": 0.01}
-    assert read_claims(path) == (Claim(settings=settings, metric="m", value=2, low=1, high=3, source="s", note="n"),)
+    (claim,) = read_claims(path)
+    assert claim == Claim(settings=settings, metric="accuracy", value=2, low=1, high=3, seeds=5, source="s", note="n")
 
 
 CLAIMED = read_claims()
+ENTRIES = [(entry.workload, entry.arm) for entry in OmegaConf.load(PUBLISHED).claims]
 IMAGES = [claim for claim in CLAIMED if claim.metric == "accuracy"]
-SWEEPS = {f"zaremba_{size}": f"ptb_zaremba_{size}" for size in ("small", "medium")}
-SWEEPS |= {"block_16": "ptb_table1", "block_doubling": "ptb_table1"}
-SWEEPS |= {str(claim.settings["arm"]): "divebatch_cifar10" for claim in IMAGES}
-OTHER_SWEEPS = [file.stem for file in sorted((conf() / "sweep").glob("[!_]*.yaml")) if file.stem not in SWEEPS.values()]
+OTHER_SWEEPS = [file.stem for file in sorted((conf() / "sweep").glob("[!_]*.yaml")) if file.stem not in dict(ENTRIES)]
+
+
+def test_the_settings_of_the_claims_are_those_that_their_sweeps_have_today() -> None:
+    kept, today = json.loads(SETTINGS_FILE.read_text()), claimed()
+    changed = sorted(
+        f"{sweep}/{arm or 'all'}: {key}={each.get(key)!r} today, {old.get(key)!r} is kept"
+        for sweep in kept | today
+        for arm in kept.get(sweep, {}) | today.get(sweep, {})
+        for each, old in [(today.get(sweep, {}).get(arm, {}), kept.get(sweep, {}).get(arm, {}))]
+        for key in each | old
+        if (key in each, each.get(key)) != (key in old, old.get(key))
+    )
+    assert kept == today, f"{changed}: rename or change it back, or run python -m tests.analysis.published_settings"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"workload": "ptb_none", "arm": "a"}, r"entry 1: no file conf/sweep/ptb_none\.yaml"),
+        (
+            {"workload": "ptb_zaremba_small", "arm": "zaremba"},
+            "sweep=ptb_zaremba_small trains no arm 'zaremba'; it trains zaremba_small",
+        ),
+        ({"workload": "lengths_cpu", "arm": "fixed_small"}, "sweep=lengths_cpu also varies batching, model"),
+    ],
+)
+def test_a_claim_that_no_sweep_can_match_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: dict[str, str], message: str
+) -> None:
+    OmegaConf.save({"claims": [entry]}, path := tmp_path / "claims.yaml")
+    monkeypatch.setattr(published_settings, "PUBLISHED", path)
+    with pytest.raises(ValueError, match=message):
+        claimed()
 
 
 @cache
-def composed(sweep: str, *choices: str) -> tuple[DictConfig, dict[str, str]]:
-    """The settings of a run of a sweep, and the names that were chosen."""
-    with initialize_config_dir(str(conf()), version_base="1.3"):
-        cfg = compose("config", [f"sweep={sweep}", *choices], return_hydra_config=True)
-    with open_dict(cfg):
-        hydra = cfg.pop("hydra")
-    return cfg, dict(hydra.runtime.choices)
+def run_of(sweep: str, *choices: str) -> DictConfig:
+    return composed(sweep, *choices)
 
 
-def record_of(claim: Claim, *overrides: str, sweep: str | None = None) -> dict[str, Any]:
-    """What the sweep that the claim is about, or another one, records of the claim's arm, on the files that the claim names."""
-    arm = str(claim.settings["arm"])
+def record_of(sweep: str, arm: str, claim: Claim, *overrides: str) -> dict[str, Any]:
+    """What such a run records, on the files that the claim names."""
     groups = [each for each in overrides if (conf() / each.partition("=")[0].partition("@")[0]).is_dir()]
-    cfg, chosen = composed(sweep or SWEEPS[arm], f"arm={arm}", *groups)
     values = OmegaConf.from_dotlist([each for each in overrides if each not in groups])
-    made = OmegaConf.to_container(OmegaConf.merge(cfg, values), resolve=True)
-    made["dataset"]["content"] = claim.settings["dataset.content"]
-    names = {name: chosen[name] for name in ("dataset", "model", "arm")}
-    return names | {"metric": claim.metric, "settings": json.loads(json.dumps(Identity.of(made).settings))}
+    cfg = OmegaConf.merge(run_of(sweep, f"arm={arm}", *groups), values)
+    content = {"dataset.content": claim.settings["dataset.content"]}
+    return {"dataset": "d", "model": "m", "arm": arm, "metric": claim.metric, "settings": settings(cfg) | content}
 
 
-every = pytest.mark.parametrize("claim", CLAIMED, ids=lambda claim: f"{claim.settings['arm']}-{claim.value}")
+every = pytest.mark.parametrize(
+    ("sweep", "arm", "claim"),
+    [(*entry, claim) for entry, claim in zip(ENTRIES, CLAIMED, strict=True)],
+    ids=[f"{arm}-{claim.value}" for (_, arm), claim in zip(ENTRIES, CLAIMED, strict=True)],
+)
+
+
+def test_a_composed_run_has_the_settings_that_a_planned_one_records() -> None:
+    cfg = composed("demo", "arm=divebatch")
+    recorded = plan(cfg, cfg.hydra).identity.settings
+    assert own_settings(json.loads(json.dumps(recorded))) == own_settings(settings(cfg))
 
 
 @every
-def test_a_run_of_the_sweep_gets_its_claim(claim: Claim) -> None:
-    assert claim.applies(record_of(claim))
-    assert claim.applies(record_of(claim, "seed=3", "threads=1"))
+def test_a_run_of_the_sweep_gets_its_claim(sweep: str, arm: str, claim: Claim) -> None:
+    assert claim.applies(record_of(sweep, arm, claim))
+    assert claim.applies(record_of(sweep, arm, claim, "seed=3", "threads=1", "device=cuda", "compile=true", "results=there"))
 
 
 OTHER_SETTINGS = {  # by data set, by the beginning of an arm's name, by arm
@@ -327,6 +386,7 @@ OTHER_SETTINGS = {  # by data set, by the beginning of an arm's name, by arm
     ),
     "zaremba": ("dataset.loss_reduction=mean", "optimizer.momentum=0.9", "model.dropout=0.1", "model.init=1", "model.tied=true"),
     "block": ("dataset.loss_reduction=sum_time",),
+    "div": ("scheduler.initial=64", "dataset.train_size=5000"),
     "fixed_small": (
         "epochs=100", "dataset.train_size=5000", "dataset.validation_size=1000", "dataset.test_size=2000", "dataset.crop=0",
         "dataset.flip=false", "dataset.mean=[0,0,0]", "dataset.std=[1,1,1]", "model=resnet8", "model.norm=group",
@@ -348,27 +408,33 @@ OTHER_SETTINGS = {  # by data set, by the beginning of an arm's name, by arm
 
 
 @every
-def test_a_run_with_another_setting_gets_none(claim: Claim) -> None:
-    dataset, arm = str(claim.settings["dataset"]), str(claim.settings["arm"])
-    tried = [each for name in (dataset, arm.partition("_")[0], arm) for each in OTHER_SETTINGS.get(name, ())]
-    assert [each for each in tried if claim.applies(record_of(claim, each))] == []
-    record = record_of(claim)
-    assert not claim.applies(record | {"settings": record["settings"] | {"dataset.content": "0"}})
+def test_a_run_with_another_setting_gets_none(sweep: str, arm: str, claim: Claim) -> None:
+    tried = [each for name in (sweep[:3], arm.partition("_")[0], arm) for each in OTHER_SETTINGS.get(name, ())]
+    assert tried
+    assert [each for each in tried if claim.applies(record_of(sweep, arm, claim, each))] == []
+    record = record_of(sweep, arm, claim)
+    for other in ({"dataset.content": "0"}, {"ranks": 2}, {"scheduler.unheard_of": None}):
+        assert not claim.applies(record | {"settings": record["settings"] | other})
+    assert not claim.applies(record | {"metric": "loss"})
+    for key in claim.settings:
+        if claim.settings[key] is not None:
+            assert not claim.applies(record | {"settings": {k: v for k, v in record["settings"].items() if k != key}})
 
 
 @pytest.mark.parametrize("sweep", [each for each in OTHER_SWEEPS if each.startswith(("compare", "deba", "divebatch", "ptb_cpu"))])
 def test_no_twin_and_no_other_study_gets_one(sweep: str) -> None:
-    with initialize_config_dir(str(conf()), version_base="1.3"):
-        params = compose("config", [f"sweep={sweep}"], return_hydra_config=True).hydra.sweeper.params
-    arms = params.arm.replace(" ", "").split(",")
-    claims = [claim for claim in CLAIMED if claim.settings["arm"] in arms]
-    assert claims
-    for claim in claims:  # with the claim's own model, where the sweep has another
-        assert not claim.applies(record_of(claim, f"model={claim.settings['model']}", sweep=sweep))
+    params = composed(sweep).hydra.sweeper.params
+    shared = [
+        (arm, claim) for (_, arm), claim in zip(ENTRIES, CLAIMED, strict=True) if arm in params.arm.replace(" ", "").split(",")
+    ]
+    assert shared
+    for arm, claim in shared:  # with the claim's own model, where the sweep has another
+        model = "resnet18" if claim.metric == "accuracy" else "lstm_650"
+        assert not claim.applies(record_of(sweep, arm, claim, f"model={model}"))
 
 
 def test_the_claims_of_divebatch_are_pinned_alike_with_students_t_on_the_standard_errors_of_five_seeds() -> None:
     for claim, error in zip(IMAGES, (0.02, 0.27, 0.12, 0.02, 0.11, 0.08, 0.10), strict=True):
         half = t.ppf(0.975, 4) * error
         assert (claim.low, claim.high) == pytest.approx((claim.value - half, claim.value + half), abs=0.0051)
-        assert claim.settings.keys() >= IMAGES[0].settings.keys()
+        assert claim.seeds == 5
