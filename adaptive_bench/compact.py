@@ -11,6 +11,7 @@ import itertools
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def _fold(results: Path) -> tuple[int, dict[str, int]]:
     if new := [path for path in taken if path.name not in known]:
         _write(results, new)
     for path in taken:
-        with filelock.FileLock(path / ".lock", timeout=0):
+        with suppress(filelock.Timeout), filelock.FileLock(path / ".lock", timeout=0):  # else it is removed the next time
             shutil.rmtree(path)
     return len(new), dict(Counter(filter(None, folders.values())))
 
@@ -174,9 +175,9 @@ def _kept(run: Path, *, folded: bool) -> str:
     """Why a run's folder is left as it is; "" if it is not."""
     if (run / WEIGHTS).exists():
         return "with weights"
-    if is_held(run / ".lock"):
-        return "being written"
-    return "" if folded or (run / "record.parquet").exists() else "unfinished"
+    if not folded and not (run / "record.parquet").exists():
+        return "unfinished"  # its lock is left alone: a process may be about to take it
+    return "being written" if is_held(run / ".lock") else ""
 
 
 def _write(results: Path, folders: Sequence[Path]) -> None:

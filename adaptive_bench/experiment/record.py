@@ -106,7 +106,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.path / ".lock")
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0.1)  # who only looks whether it is held holds it for a moment
         except filelock.Timeout:
             yield False
             return
