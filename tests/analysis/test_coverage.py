@@ -29,6 +29,10 @@ def test_speed_ups_on_a_grid_of_nine_evaluations(shape):
     assert found.covered > 0.9 - error(0.9, 40)
 
 
+def test_a_cubic_places_what_a_straight_line_would_miss_by_four_percent():
+    assert abs(coverage.grids("1 - exp(-s)", coverage.grid("1 - exp(-s)", every=4.5), tables=40).bias) < 0.015
+
+
 def test_speed_ups_on_a_geometric_grid():
     found = coverage.grids("s / (1 + s)", coverage.grid("s / (1 + s)", every=None), tables=40)
     assert found.refused == 0
