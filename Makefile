@@ -48,12 +48,14 @@ lint: $(READY) ## style
 type: $(READY) ## types
 	$(BIN)/mypy
 
-bench: $(READY) ## what measuring costs, in time and memory, as ratios to the plain step; microseconds of every scheduler
+bench: $(READY) ## what measuring costs, in time and memory, as ratios to the plain step; schedulers; results folders; statistics
 	$(BIN)/python bench/estimators.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/schedulers.py
 	$(BIN)/python bench/blocks.py
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/reading.py
+	$(BIN)/python -m bench.coverage
 
 clean: ## remove the environment, caches and the demo's results
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache dist results/demo

@@ -232,7 +232,7 @@ def test_the_record_and_the_table_say_what_was_split(tmp_path, trained) -> None:
     trained(*whole)
     records = pd.concat([pd.read_parquet(path) for path in tmp_path.glob("runs/*/record.parquet")])
     assert sorted(zip(records["physical_batch"], records["split_steps"], strict=True)) == [(34, 4), (34, 4), (100, 0)]
-    assert sum("Physical batch" in " ".join(notes(each)) for each in table(read(tmp_path))) == 1
+    assert sum("Batches went through the model in pieces" in " ".join(notes(each)) for each in table(read(tmp_path))) == 1
 
 
 @given(first=st.integers(0, 300), rows=st.integers(0, 5000), most=st.none() | st.integers(1, 600))
