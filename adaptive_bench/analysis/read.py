@@ -26,6 +26,7 @@ from adaptive_bench.schema import (
 )
 
 from . import labels
+from .curve import COLUMNS, Curve
 
 FINISHED = ("done", "diverged")
 
@@ -57,6 +58,12 @@ class Runs:
             )
         return self._validation[run]
 
+    def curve(self, run: str) -> Curve:
+        """The validation curve as arrays."""
+        if run not in self._as_arrays:
+            self.validation(run)  # raises for a run that has none
+        return self._as_arrays[run]
+
     def trace(self, run: str, columns: Sequence[str] = PIECES) -> pd.DataFrame:
         """One row a step of a finished run, with these columns; of a compacted run, one row a piece of equal steps, at its end.
 
@@ -78,7 +85,24 @@ class Runs:
         """The records of one workload."""
         return self.records[self.records["workload"] == workload]
 
+    @cached_property
+    def arms(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """The records as dictionaries, by workload and by label."""
+        found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for row in _records(self.records):
+            found.setdefault(row["workload"], {}).setdefault(row["label"], []).append(row)
+        return found
+
     # all curves are read when the first one is asked for: a table needs them all, and one by one they take three times as long
+
+    @cached_property
+    def _as_arrays(self) -> dict[str, Curve]:
+        curves = self._curves[self._curves["split"] == "validation"]
+        code, names = pd.factorize(curves["run"])
+        order = np.argsort(code, kind="stable")
+        ends = np.cumsum(np.bincount(code, minlength=len(names)))[:-1]
+        parts = [np.split(curves[column].to_numpy(dtype=float)[order], ends) for column in COLUMNS]
+        return {str(name): Curve(*arrays) for name, *arrays in zip(names, *parts, strict=True)}
 
     @cached_property
     def _evaluations(self) -> dict[str, pd.DataFrame]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
@@ -65,6 +64,8 @@ class Table:
 
     def held(self, row: ArmSummary) -> list[tuple[Claim, Replication]]:
         """Each published value for an arm, with what the test values of its runs that are done say of it."""
+        if not row.published:
+            return []
         of_arm = (self.records["label"] == row.label) & (self.records["status"] == "done")
         resolution = metrics.resolution(self.records, metric="final")
         values = self.records.loc[of_arm, "final"]
@@ -153,10 +154,7 @@ def _table(
     workload = records["workload"].iloc[0]
     wished = goals.get(workload) or goal(runs, baseline=records[records["label"] == chosen])
     logs, percent = metrics.on_logs(records, metric=metric), metrics.is_percent(records, metric=metric)
-    rows_of: dict[str, list[dict[str, Any]]] = {}
-    for each in records.to_dict("records"):
-        rows_of.setdefault(each["label"], []).append({str(name): value for name, value in each.items()})
-    arms = [Arm.of(runs, label, rows, metric=metric, target=wished.target) for label, rows in rows_of.items()]
+    arms = [Arm.of(runs, label, rows, metric=metric, target=wished.target) for label, rows in runs.arms[workload].items()]
     usual = next(arm for arm in arms if arm.label == chosen)
     timed = mixed or not mixed_timing(records)
     question = Question(

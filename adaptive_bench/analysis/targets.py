@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import PchipInterpolator
 
+from .curve import Curve
 from .read import Runs
 
 FRACTIONS = (1.0, 0.98, 0.95)
@@ -49,7 +49,7 @@ def levels(runs: Runs, *, baseline: pd.DataFrame, fractions: Sequence[float] = F
     done = baseline[baseline["status"] == "done"]
     if done.empty:
         return dict.fromkeys(fractions, math.nan)
-    start = float(np.median([runs.validation(run)["value"].iloc[0] for run in done["run"]]))
+    start = float(np.median([runs.curve(run).value[0] for run in done["run"]]))
     best = float(done["best"].median())
     if (done["metric"] == "perplexity").all():
         return {f: math.exp((1 - f) * math.log(start) + f * math.log(best)) for f in fractions}
@@ -57,52 +57,51 @@ def levels(runs: Runs, *, baseline: pd.DataFrame, fractions: Sequence[float] = F
     return {f: (1 - f) * start + f * best for f in fractions}
 
 
-def crossing(curve: pd.DataFrame, *, target: float, maximise: bool) -> Crossing | None:
+def crossing(curve: pd.DataFrame | Curve, *, target: float, maximise: bool) -> Crossing | None:
     """The sustained crossing of a run's own validation curve; None if it misses the target.
 
     A crossing is sustained if the next evaluation meets the target, too: noise that passes it once does not count. It is placed
     between its two evaluations by a monotone cubic (Fritsch and Butland 1984) in log samples, where learning curves are near
     straight; steps and seconds follow the samples linearly.
     """
-    values = curve["value"].to_numpy(dtype=float)
+    if isinstance(curve, pd.DataFrame):
+        curve = Curve.of(curve)
+    values, samples = curve.value, curve.samples
     met = values >= target if maximise else values <= target
     sustained = met & np.append(met[1:], True)
     if not sustained.any():
         return None
     at, first = int(sustained.argmax()), int(met.argmax())
-    samples = curve["samples"].to_numpy(dtype=float)
-    placed, line = _place(samples, values, at=at, target=target)
+    placed, line = _place(curve, at=at, target=target)
     before = max(at - 1, 0)
     width = samples[at] - samples[before]
     share = (placed - samples[before]) / width if width else 1.0
-    others = (curve[name].to_numpy(dtype=float) for name in ("step", "seconds_train", "seconds_measure"))
-    steps, train, measure = (float(values[before] + share * (values[at] - values[before])) for values in others)
+    others = (curve.steps, curve.train, curve.measure)
+    steps, train, measure = (float(spent[before] + share * (spent[at] - spent[before])) for spent in others)
     return Crossing(
         samples=placed,
         steps=steps,
         train=train,
         measure=measure,
         line=line,
-        first=placed if first == at else _place(samples, values, at=first, target=target)[0],
+        first=placed if first == at else _place(curve, at=first, target=target)[0],
         confirmed=at + 1 < len(values),
         early=at <= EARLY,
     )
 
 
-def _place(samples: np.ndarray, values: np.ndarray, *, at: int, target: float) -> tuple[float, float]:
+def _place(curve: Curve, *, at: int, target: float) -> tuple[float, float]:
     """The samples between evaluations `at` - 1 and `at` where the curve meets the target: by the cubic, and by a line."""
+    samples, values = curve.samples, curve.value
     before = max(at - 1, 0)
     rise = values[at] - values[before]
     # met by the untrained model, or after a point that is not finite: no line to follow, so the point itself
     if not (rise and math.isfinite(rise)):
         return float(samples[at]), float(samples[at])
     line = float(samples[before] + (target - values[before]) / rise * (samples[at] - samples[before]))
-    near = np.arange(max(before - 1, 0), min(at + 2, len(values)))  # one more on each side gives the slopes
-    near = near[np.isfinite(values[near]) & (samples[near] > 0)]
-    if samples[before] == 0 or len(near) < 3 or values[at] == target:
+    if samples[before] == 0 or curve.cubic is None or values[at] == target:
         return line, line
-    x = np.log(samples[near])
-    found = PchipInterpolator(x, values[near]).solve(target, extrapolate=False)
+    found = curve.cubic.solve(target, extrapolate=False)
     inside = found[(found >= math.log(samples[before])) & (found <= math.log(samples[at]))]
     return (float(np.exp(inside[0])) if len(inside) else line), line
 
@@ -125,7 +124,7 @@ def crossings(runs: Runs, records: Iterable[Mapping[str, Any]], *, target: float
 
 def costs(runs: Runs, *, records: pd.DataFrame, target: float) -> pd.DataFrame:
     """The samples, steps and seconds that each run spent to reach the target, by seed; inf is a miss, as in `crossings`."""
-    found = crossings(runs, records.to_dict("records"), target=target)  # type: ignore[arg-type]
+    found = crossings(runs, records[["run", "seed", "status", "maximise"]].to_dict("records"), target=target)  # type: ignore[arg-type]
     rows = [[getattr(each, cost) for cost in COSTS] for each in found.values()]
     return pd.DataFrame(rows, index=pd.Index(found, name="seed"), columns=list(COSTS), dtype=float)
 
@@ -133,4 +132,4 @@ def costs(runs: Runs, *, records: pd.DataFrame, target: float) -> pd.DataFrame:
 def _crossing(runs: Runs, record: Mapping[str, Any], target: float) -> Crossing:
     if record["status"] != "done":
         return MISS
-    return crossing(runs.validation(record["run"]), target=target, maximise=record["maximise"]) or MISS
+    return crossing(runs.curve(record["run"]), target=target, maximise=record["maximise"]) or MISS

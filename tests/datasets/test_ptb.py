@@ -107,6 +107,6 @@ def test_the_ids_are_those_of_torchtext(real_data):
 def test_published_values_are_about_these_files(real_data):
     settings = OmegaConf.to_container(composed("dataset=ptb", f"dataset.root={real_data('ptb')}"), resolve=False)
     content = by_content(settings)["dataset"]["content"]
-    claims = [claim for claim in read_claims() if claim.settings["dataset"] == "ptb"]
+    claims = [claim for claim in read_claims() if claim.settings["dataset._target_"] == "ptb"]
     assert len(claims) >= 6
     assert {claim.settings["dataset.content"] for claim in claims} == {content}
