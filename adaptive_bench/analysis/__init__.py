@@ -1,8 +1,9 @@
 """From a results folder to tables, figures and a page. Works from files alone and imports nothing that trains.
 
-Figures are imported apart (`from adaptive_bench.analysis import figures`), because seaborn is slow to load.
+Figures are imported apart (`from adaptive_bench.analysis import figures`), because matplotlib is slow to load.
 """
 
+from .across import Across, across
 from .compare import Comparison, difference, holm, ratio
 from .detectable import detectable
 from .goals import Goal, read_goals, write_goals
@@ -16,6 +17,7 @@ from .tables import Table, table
 from .targets import Crossing, costs, crossing, levels
 
 __all__ = [
+    "Across",
     "Claim",
     "Comparison",
     "Crossing",
@@ -24,6 +26,7 @@ __all__ = [
     "Replication",
     "Runs",
     "Table",
+    "across",
     "costs",
     "crossing",
     "detectable",

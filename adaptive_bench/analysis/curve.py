@@ -27,7 +27,8 @@ class Curve:
 
     @property
     def seconds(self) -> np.ndarray:
-        return self.train + self.measure
+        both: np.ndarray = self.train + self.measure
+        return both
 
     @cached_property
     def cubic(self) -> PchipInterpolator | None:

@@ -313,7 +313,7 @@ def profiles(found: Across, *, legend: bool = True) -> Figure:
             axes.step(
                 found.factors, shares[0], where="post", color=look.color, linestyle=look.linestyle, label=_plain(found.arms[at])
             )
-            axes.fill_between(found.factors, *shares[1:], step="post", color=look.color, alpha=0.12, linewidth=0)
+            axes.fill_between(found.factors, shares[1], shares[2], step="post", color=look.color, alpha=0.12, linewidth=0)
         axes.set_ylim(-2, 102)
         _log_axis(axes, "x")
         if legend:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from . import metrics
 from .compare import Comparison, difference, ratio
 from .tables import Table
 from .verdict import SIGNIFICANT
+
+EQUAL = 1.01  # costs whose ratio is less are equal: the last batch of a run may go beyond its budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +31,32 @@ def front(table: Table, *, cost: str) -> list[Place]:
     """The place of every arm with a run that is done, for one cost of whole runs.
 
     Arm b dominates a if its mean metric is at least as good, its mean cost at most as large, and one of them is strictly better.
-    Of several such arms the one with the best metric is named. Where the metric is the cost itself, the front is the cheapest arm.
+    Of several such arms the one with the best metric is named.
     """
-    done = table.records[table.records["status"] == "done"]
-    arms = {str(label): arm.set_index("seed") for label, arm in done.groupby("label", sort=False)}
     better = 1 if metrics.more_is_better(table.records, metric=table.metric) else -1
-    means = {row.label: (better * row.value.mean, row.totals[cost].mean) for row in table.rows if row.label in arms}
-    return [_place(table, label, means=means, arms=arms, cost=cost) for label in means]
+    means = {row.label: (better * row.value.mean, row.totals[cost].mean) for row in table.rows if row.n}
+    return [_place(table, label, means=means, cost=cost) for label in means]
 
 
-def _place(table: Table, label: str, *, means: dict[str, tuple[float, float]], arms: dict[str, pd.DataFrame], cost: str) -> Place:
+def _place(table: Table, label: str, *, means: dict[str, tuple[float, float]], cost: str) -> Place:
     value, spent = means[label]
-    above = [other for other, (its, paid) in means.items() if its >= value and paid <= spent and (its > value or paid < spent)]
+    above = [
+        other
+        for other, (its, paid) in means.items()
+        if its >= value and paid < spent * EQUAL and (its > value or paid * EQUAL < spent)
+    ]
     if not above:
         return Place(label=label, dominated_by="", beyond_noise=False)
     best = max(above, key=lambda other: means[other])
-    own, its = arms[label], arms[best]
+    done = table.records[table.records["status"] == "done"]
+    own, its = (done[done["label"] == name].set_index("seed") for name in (label, best))
     tests: list[Comparison] = []
     if means[best][0] > value:
-        tests.append(
-            difference(own[table.metric], its[table.metric], resolution=metrics.resolution(table.records, metric=table.metric))
-        )
-    if means[best][1] < spent:
+        columns = own[table.metric], its[table.metric]
+        resolution = metrics.resolution(table.records, metric=table.metric)
+        tests.append(ratio(*columns) if table.logs else difference(*columns, resolution=resolution))
+    if means[best][1] * EQUAL < spent:
         tests.append(ratio(own[cost], its[cost]))
-    return Place(label=label, dominated_by=best, beyond_noise=any(test.p < SIGNIFICANT for test in tests))
+    # equal effects in every pair have no error, and no test is needed to see them
+    beyond = any(test.p < SIGNIFICANT or (test.error == 0 and test.estimate != 0) for test in tests)
+    return Place(label=label, dominated_by=best, beyond_noise=beyond)

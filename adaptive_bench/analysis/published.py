@@ -55,10 +55,13 @@ class Claim:
 
     def applies(self, record: Mapping[Any, Any]) -> bool:
         """Whether this is a claim about such a run; a setting of null also matches a record that lacks it."""
-        own = own_settings(record["settings"]) if self.complete else record["settings"] | {name: record[name] for name in COLUMNS}
-        if record["metric"] != self.metric or (self.complete and not own.keys() <= self.settings.keys()):
+        if record["metric"] != self.metric:
             return False
-        return all(_same(own.get(key), value) for key, value in self.settings.items())
+        settings = record["settings"] if self.complete else record["settings"] | {name: record[name] for name in COLUMNS}
+        # most runs differ in the first settings already, and there are many claims
+        if not all(_same(settings.get(key), value) for key, value in self.settings.items()):
+            return False
+        return not self.complete or own_settings(settings).keys() <= self.settings.keys()
 
     def verdict(self, values: Iterable[float], *, margin: float | None = None, resolution: float = 0.0) -> Replication:
         """Our `values`, one a seed, against this claim; perplexities on logarithms.

@@ -13,6 +13,7 @@ import pandas as pd
 
 from adaptive_bench import compact
 from adaptive_bench.schema import (
+    CHOICES,
     EVALUATIONS,
     NOT_STARTED,
     PIECES,
@@ -232,13 +233,13 @@ def _natural(column: pd.Series) -> pd.Series:
 
 
 def _titles(records: pd.DataFrame) -> dict[str, str]:
-    rows = _rows(records.drop_duplicates("workload"), key="workload")
+    rows = _rows(records[["workload", "dataset", "model", "settings"]].drop_duplicates("workload"), key="workload")
     names = {digest: f"{row['dataset']} / {row['model']}" for digest, row in rows.items()}
     return distinct(names, settings={digest: labels.task_settings(row["settings"]) for digest, row in rows.items()})
 
 
 def _labels(records: pd.DataFrame) -> dict[str, str]:
-    rows = _rows(records.drop_duplicates("cell"), key="cell")
+    rows = _rows(records[["cell", *CHOICES, "settings"]].drop_duplicates("cell"), key="cell")
     names = {digest: labels.label(row) for digest, row in rows.items()}
     return distinct(names, settings={digest: _without_seed(row["settings"]) for digest, row in rows.items()})
 

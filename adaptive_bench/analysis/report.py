@@ -84,7 +84,9 @@ def _section(runs: Runs, found: Table, *, name: str) -> dict[str, Any]:
             for row in found.rows
         ],
         "fronts": _fronts(found),
-        "columns": [{"heading": column.heading, "group": column.group, "hidden": column.group not in FIRST_SHOWN} for column in shown],
+        "columns": [
+            {"heading": column.heading, "group": column.group, "hidden": column.group not in FIRST_SHOWN} for column in shown
+        ],
         "groups": [group for group in GROUPS if any(column.group == group for column in shown)],
         "first_shown": FIRST_SHOWN,
         "rows": [
@@ -167,10 +169,9 @@ def _across(found: Across) -> dict[str, Any]:
     from . import figures
 
     ranks = [
-        [row["arm"], *(f"{row[f'{name}_rank']:.1f} [{row[f'{name}_low']:.1f}, {row[f'{name}_high']:.1f}]" for name in ("cost", "value")),
-         str(row["cost_first"]), str(row["value_first"])]
+        [row["arm"], *(_rank(row, name) for name in ("cost", "value")), str(row["cost_first"]), str(row["value_first"])]
         for row in found.ranks.to_dict("records")
-    ]  # fmt: skip
+    ]
     best = [
         [row["kind"], row["name"], str(row["workloads"]), *(_most(row, name) for name in ("fastest", "best"))]
         for row in found.best.to_dict("records")
@@ -186,6 +187,11 @@ def _across(found: Across) -> dict[str, Any]:
         "ranks": ranks,
         "best": best,
     }
+
+
+def _rank(row: Mapping[Any, Any], name: str) -> str:
+    mean, low, high = (row[f"{name}_{part}"] for part in ("rank", "low", "high"))
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _most(row: Mapping[Any, Any], name: str) -> str:

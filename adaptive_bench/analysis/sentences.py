@@ -22,7 +22,8 @@ def sentence(table: Table, row: ArmSummary) -> str:
     if row.verdict == verdict.BASELINE:
         return f"{row.label} is the baseline: {_reached(table, row, cost=cost, goal=goal)}."
     if row.verdict == verdict.MISSED:
-        return f"{row.label} missed {goal} in {row.started - row.reached} of {row.started} runs{_up_to_budget(table, row)}. {_quality(table, row)}."
+        missed = f"{row.started - row.reached} of {row.started} runs"
+        return f"{row.label} missed {goal} in {missed}{_up_to_budget(table, row)}. {_quality(table, row)}."
     if row.verdict == verdict.NOT_YET:
         return (
             f"{row.label} cannot be judged at {goal}: {row.inactive} of its {row.reached} runs reached it before they did "
@@ -41,7 +42,8 @@ def sentence(table: Table, row: ArmSummary) -> str:
         return f"{row.label} shows no difference in {cost} to {goal}: speed-up {ratio}{found}. {_quality(table, row)}."
     if row.verdict == verdict.SLOWER:
         more = cells.speedup(_inverse(effect))
-        return f"{row.label} is slower: it needs {more} times the {cost} of {table.baseline} to reach {goal}. {_quality(table, row)}."
+        needs = f"{more} times the {cost} of {table.baseline}"
+        return f"{row.label} is slower: it needs {needs} to reach {goal}. {_quality(table, row)}."
     judged = {
         verdict.FASTER_NOT_WORSE: f"not worse by {_margin(table)} or more",
         verdict.FASTER_UNDECIDED: f"and whether it ends worse by {_margin(table)} is undecided",
@@ -82,6 +84,8 @@ def _reason(table: Table, row: ArmSummary) -> str:
         return "the target is crossed within the first two evaluations, too early to say where"
     if table.rows[0].reached < table.rows[0].started:
         return f"{table.baseline} missed the target, and too little is left to compare"
+    if min(row.n, table.rows[0].n) > 1:
+        return "its speed-up is the same in every pair, so that there is nothing to test"
     return "two runs of each arm are the least that gives an interval"
 
 

@@ -233,11 +233,12 @@ def mixed_versions(records: pd.DataFrame) -> dict[str, list[str]]:
 def _siblings(groups: Sequence[pd.DataFrame]) -> list[tuple[str, ...]]:
     """For a workload with one arm, the titles of others on the same data set and model: settings kept its arms apart."""
     places = [tuple(group[["dataset", "model"]].iloc[0]) for group in groups]
+    titles = [group["title"].iloc[0] for group in groups]
     return [
         tuple(
-            other["title"].iloc[0]
-            for other, there in zip(groups, places, strict=True)
-            if there == place and other is not group and len(set(group["label"])) == 1
+            other
+            for other, there in zip(titles, places, strict=True)
+            if there == place and other != title and group["label"].nunique() == 1
         )
-        for group, place in zip(groups, places, strict=True)
+        for group, title, place in zip(groups, titles, places, strict=True)
     ]
