@@ -113,12 +113,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         command.set_defaults(run=function)
         if name in ("tables", "report"):
             add_question(command)
+            command.add_argument("--wide", action="store_true", help="every column, those of stability, too")
         if name == "tables":
             command.add_argument(
                 "--metric", default="final", help="column of the records: final (default), best, samples, steps, seconds ..."
             )
             command.add_argument("--format", choices=("text", "md", "csv", "tex", "json"), default="text")
-            command.add_argument("--wide", action="store_true", help="every column, those of stability, too")
             command.add_argument("--explain", action="store_true", help="text: how the numbers are computed")
         if name == "report":
             command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
@@ -229,7 +229,7 @@ def tables(chosen: argparse.Namespace) -> None:
 def report(chosen: argparse.Namespace) -> None:
     from adaptive_bench import analysis
 
-    analysis.report(analysis.read(chosen.results), chosen.output, **question(chosen))
+    analysis.report(analysis.read(chosen.results), chosen.output, wide=chosen.wide, **question(chosen))
     print(f"report: {chosen.output}")
 
 

@@ -374,7 +374,7 @@ def _figure(
             axes.grid()
             if grey := [line for label, line in (others or {}).items() if label not in (*panel, table.baseline)]:
                 axes.plot(*_one_line(grey), color=GREY, linewidth=0.5, alpha=0.6)
-            for label in (*panel, table.baseline):
+            for label in (table.baseline, *panel):
                 draw(axes, label, looked[label])
             finish(axes)
             if legend and axes.get_legend_handles_labels()[1]:

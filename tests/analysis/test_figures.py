@@ -115,7 +115,7 @@ def test_every_run_has_its_sizes(runs: Runs, found: Table) -> None:
     ends = np.asarray(_line(figure, "jump").get_xdata(), dtype=float)
     assert np.isnan(ends).sum() == 3  # a gap after each run
     assert np.nanmax(ends) == 4032
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["jump", "fixed_small"]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["fixed_small", "jump"]
     assert figures.sizes(runs, found, legend=False).axes[0].get_legend() is None
 
 
@@ -206,7 +206,7 @@ def test_ticks_are_numbers_as_they_are(results: Results) -> None:
 
 def test_the_alternative_names_the_arms(runs: Runs, found: Table) -> None:
     figure = figures.curves(runs, found)
-    assert figures.alternative(figure) == "validation accuracy (%) against samples. Arms: jump, fixed_small."
+    assert figures.alternative(figure) == "validation accuracy (%) against samples. Arms: fixed_small, jump."
 
 
 def test_the_package_loads_neither_matplotlib_nor_torch() -> None:

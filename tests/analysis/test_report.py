@@ -109,7 +109,7 @@ def test_labels_are_escaped(page: str) -> None:
 def test_every_figure_says_what_it_shows(page: str) -> None:
     parser = Page()
     parser.feed(page)
-    arms = "<script>alert('x')</script> $a$, jump, fixed_small"
+    arms = "fixed_small, <script>alert('x')</script> $a$, jump"
     assert f"digits / mlp: validation accuracy (%) against samples. Arms: {arms}." in parser.alternatives
     assert any("block size against samples" in text for text in parser.alternatives)
     assert all(parser.alternatives)
