@@ -23,7 +23,10 @@ HEAD = (
 )
 # fmt: on
 CLAIM = ("value", "low", "high", "verdict", "difference", "difference_low", "difference_high", "source")
+LETTERS, OGONEK = "\u00a1\u00a7\u00bf\u00c6\u00d8\u00df\u00e6\u00f8\u0131\u0141\u0142\u0152\u0153", "\u0328"
+PAGE_WIDTH = 78  # characters of the LaTeX tables, with two between columns, in a line of an article (345 pt)
 LATEX = {ord(char): f"\\{char}" for char in "&%$#_{}"}
+LATEX |= {ord("<"): r"\textless{}", ord(">"): r"\textgreater{}", ord("|"): r"\textbar{}"}
 LATEX |= {ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}", ord("\\"): r"\textbackslash{}"}
 
 
@@ -77,10 +80,11 @@ def _latex(tables: Sequence[Table]) -> str:
 
 
 def _one_latex(table: Table) -> str:
-    """What fits a page's width: the verdicts, then the metric, as two grids one below the other."""
+    """The verdicts, then the metric, as grids one below the other, each no wider than a page."""
+    frame = text_frame(table, (VERDICT, QUALITY)).map(_known)
     grids = [
-        text_frame(table, [group]).map(_latin).to_latex(index=False, escape=True).removesuffix("\n")
-        for group in (VERDICT, QUALITY)
+        frame[names].map(_escape).rename(columns=_escape).to_latex(index=False, escape=False).removesuffix("\n")
+        for names in _narrow(frame)
     ]
     lines = "".join(f"\\noindent {_escape(note)}\\par\n" for note in notes(table))
     return (
@@ -90,14 +94,32 @@ def _one_latex(table: Table) -> str:
     )
 
 
+def _narrow(frame: pd.DataFrame) -> list[list[str]]:
+    """The names of the columns of each grid: the arm's and as many others as fit, one at least."""
+    arm, *names = frame.columns
+    widths = {name: max(map(len, [name, *frame[name]])) + 2 for name in frame.columns}
+    grids = [[arm]]
+    for name in names:
+        if len(grids[-1]) > 1 and sum(widths[each] for each in (*grids[-1], name)) > PAGE_WIDTH:
+            grids.append([arm])
+        grids[-1].append(name)
+    return grids
+
+
 def _escape(text: str) -> str:
-    """For captions and notes: pandas escapes only the cells of a LaTeX table."""
-    return _latin(text).translate(LATEX)
+    text = _known(text).translate(LATEX)
+    return f"{{}}{text}" if text.startswith("[") else text  # after a line's end a bracket would open its option
 
 
-def _latin(text: str) -> str:
-    """Without the characters at which pdflatex stops: accents stay, what is beyond Latin stands as its number, [U+4E2D]."""
-    return "".join(char if ord(char) < 0x180 else f"[U+{ord(char):04X}]" for char in unicodedata.normalize("NFC", text))
+def _known(text: str) -> str:
+    """Letters with accents stay, other characters at which pdflatex stops stand as their number, [U+4E2D]."""
+    return "".join(char if _in_latex(char) else f"[U+{ord(char):04X}]" for char in unicodedata.normalize("NFC", text))
+
+
+def _in_latex(char: str) -> bool:
+    """Whether pdflatex has it in the encoding that it starts with: ASCII, a few letters, and accents but for the ogonek."""
+    parts = unicodedata.normalize("NFD", char)
+    return char in LETTERS or (parts[0].isascii() and char < "\u0180" and OGONEK not in parts)
 
 
 def _json(tables: Sequence[Table]) -> str:

@@ -234,11 +234,8 @@ def _siblings(groups: Sequence[pd.DataFrame]) -> list[tuple[str, ...]]:
     """For a workload with one arm, the titles of others on the same data set and model: settings kept its arms apart."""
     places = [tuple(group[["dataset", "model"]].iloc[0]) for group in groups]
     titles = [group["title"].iloc[0] for group in groups]
+    alone = [len(set(group["label"])) == 1 for group in groups]
     return [
-        tuple(
-            other
-            for other, there in zip(titles, places, strict=True)
-            if there == place and other != title and group["label"].nunique() == 1
-        )
-        for group, title, place in zip(groups, titles, places, strict=True)
+        tuple(other for other, there in zip(titles, places, strict=True) if one and there == place and other != title)
+        for title, place, one in zip(titles, places, alone, strict=True)
     ]

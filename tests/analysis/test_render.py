@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from adaptive_bench.analysis import Table, notes, read, render, table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.analysis.conftest import Results
 
 
@@ -70,14 +74,35 @@ def test_json_parses_back_and_is_strict(tables: list[Table]) -> None:
 
 def test_latex_parses_back(tables: list[Table]) -> None:
     text = render(tables, "tex")
-    assert text.count(r"\toprule") == 2 * text.count(r"\end{table}") == 4
-    verdicts, quality = (line for line in text.splitlines() if line.startswith("jump &"))
-    assert verdicts.removesuffix(r" \\").split(" & ")[1] == "no difference shown"
-    assert quality.removesuffix(r" \\").split(" & ")[2] == "+2.00 [-0.48, +4.48]"
-    assert r"50\%\_a|b \& \{c\}" in text
+    assert text.count(r"\end{table}") == 2
+    rows = [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if line.startswith("jump &")]
+    assert len(rows) == text.split(r"\end{table}")[1].count(r"\toprule") > 1
+    assert rows[0][1] == "no difference shown"
+    assert "+2.00 [-0.48, +4.48]" in [cell for row in rows for cell in row]
+    assert all(len(" & ".join(row)) <= 80 for row in rows)
+    assert r"50\%\_a\textbar{}b \& \{c\}" in text
     assert r"\caption{ci\_far / mlp}" in text
     assert r"95 \% of the way" in text
     assert not [line for line in text.splitlines() if "%" in line.replace(r"\%", "") and not line.startswith("%")]
+
+
+@pytest.mark.slow
+def test_latex_compiles_in_an_article_and_fits_its_page(results: Results, tmp_path: Path) -> None:
+    if not (pdflatex := shutil.which("pdflatex")):
+        pytest.skip("no pdflatex is installed (Debian: texlive-latex-recommended)")
+    for seed in range(3):
+        results.add(seed=seed)
+        for at, name in enumerate(("\u4e2d\u6587 \u0105\u00e9\u00df \u00ab\u00bb", "a<b>c|d^e~f\\g$h#", "x" * 25)):
+            results.add(name, seed=seed, size=40 + at, curve=[(0, 10), (900 + 40 * at + seed, 90)])
+    results.add_diverged("deba", seed=0)
+    body = render(table(read(results.folder)), "tex")
+    page = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{body}\\end{{document}}\n"
+    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
+    ran = subprocess.run([pdflatex, "-halt-on-error", "page.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert "1 page" in ran.stdout
+    assert "Overfull" not in ran.stdout
+    assert "Missing character" not in (tmp_path / "page.log").read_text(errors="replace")
 
 
 def test_an_unknown_format_lists_the_known(tables: list[Table]) -> None:
