@@ -321,6 +321,7 @@ def test_help_comes_at_once(tmp_path):
     assert min(taken) < 1
 
 
+@pytest.mark.slow
 def test_hydras_own_flags_work_through_the_installed_script(tmp_path):
     script = Path(sys.executable).with_name("adaptive-bench")
     done = subprocess.run(

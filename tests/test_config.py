@@ -114,6 +114,7 @@ def swept(sweep: str) -> Swept:
     return Swept(runs=len(jobs), choices=choices, settings=settings)
 
 
+@pytest.mark.slow  # in another worker than the test before it composes every sweep again
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_no_two_arms_of_a_sweep_are_the_same_run(sweep):
     settings = swept(sweep).settings

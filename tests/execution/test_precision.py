@@ -88,7 +88,7 @@ def test_statistics_in_half_precision_are_those_of_fp32(chosen, tmp_path) -> Non
             assert rows[name][stat] != rows["fp32"][stat]
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_half_precision_resumes_bit_for_bit(precision, tmp_path) -> None:
     chosen = (*LOUD, f"precision={precision}", "epochs=4")
     whole = run(tmp_path / "whole", *chosen)

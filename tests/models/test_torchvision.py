@@ -236,7 +236,11 @@ def test_layer_rules_cover_every_parameter(make, norm):
     assert coverage(model) == 1
 
 
-@pytest.mark.parametrize("make", [resnet50, densenet121, efficientnet_b0, mobilenet_v3_small], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [mobilenet_v3_small, *(pytest.param(make, marks=pytest.mark.slow) for make in (resnet50, densenet121, efficientnet_b0))],
+    ids=lambda make: make.__name__,
+)
 def test_layer_rules_give_the_norms_of_each_images_own_gradient(make):
     """Through depthwise convolutions, squeeze-and-excitation, dropout and stochastic depth, which drop what the seed says."""
     torch.manual_seed(0)

@@ -232,6 +232,7 @@ def test_the_empty_state_of_a_text_is_saved_and_goes_on():
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_it_finds_the_token_that_matters():
     """Three tokens back: without attention to it, no perplexity below the vocabulary's size is possible."""
     process = {"vocabulary": 8, "distance": 3, "strength": 0.9}

@@ -29,6 +29,7 @@ def uniform() -> np.ndarray:
     return np.random.default_rng(0).integers(1, 1001, 40_000)
 
 
+@pytest.mark.slow
 def test_random_batches(uniform) -> None:
     expected = waste.random_batches(uniform, rows=16)
     assert expected == pytest.approx(15 / 32, abs=0.003)  # uniform on (0, L): 1 - (1 / 2) (n + 1) / n

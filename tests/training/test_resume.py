@@ -127,7 +127,7 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, kill):
     assert kept == {".lock", "config.yaml", "evaluations.parquet", "record.parquet", "trace.parquet"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "tokens" else ()) for name in CUTS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "text" else pytest.mark.slow) for name in CUTS])
 @pytest.mark.filterwarnings("ignore:batching. sentences of a batch")
 def test_a_text_resumes_in_the_middle_of_its_columns_or_of_its_pool(tmp_path, name):
     run = tuple(setting for setting in CUTS[name] if name in ("text", "padded") or not setting.startswith("scheduler.cooldown"))

@@ -94,7 +94,7 @@ _DIFFERENCES: dict[str, Callable[[], None]] = {
             ),
             marks=pytest.mark.slow,
         ),
-        ("statistics", RUNS["gns"]),
+        pytest.param("statistics", RUNS["gns"], marks=pytest.mark.slow),
         ("weights", NORMALISED),
     ],
 )

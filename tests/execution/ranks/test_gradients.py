@@ -113,6 +113,7 @@ def alone_measured() -> dict[str, dict[str, Any]]:
     return measured(Ranks())
 
 
+@pytest.mark.slow  # two processes measure everything once in each worker; whole runs of two ranks are among the fast tests
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", ESTIMATORS)
