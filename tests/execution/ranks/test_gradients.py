@@ -19,6 +19,8 @@ from adaptive_bench.streams.base import Batch
 from tests.estimators.conftest import MODELS, mean_cross_entropy, random_batch
 from tests.execution.ranks.conftest import together
 
+pytestmark = pytest.mark.slow  # every worker would measure everything; whole runs of two ranks are among the fast tests
+
 ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {
     "per_sample": lambda: PerSample(fraction=1 / 6),
     "exact": lambda: PerSample(fraction=1),
@@ -113,7 +115,6 @@ def alone_measured() -> dict[str, dict[str, Any]]:
     return measured(Ranks())
 
 
-@pytest.mark.slow  # two processes measure everything once in each worker; whole runs of two ranks are among the fast tests
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", ESTIMATORS)
