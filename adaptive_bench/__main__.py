@@ -10,19 +10,28 @@ from typing import Any
 from adaptive_bench import __version__
 
 SHELL = "-sc"  # Hydra's flag for shell completion
-COMMANDS = {
-    "train": "one run, or with -m or a sweep file many; takes Hydra's overrides and flags",
-    "plan": "the runs that train would make with the same overrides, and which of them are done; trains nothing",
-    "tables": "means, intervals and speed-ups of a results folder",
-    "report": "the same as one self-contained HTML page, with figures",
-    "targets": "the targets of a results folder's workloads, as a file for --targets; from seeds that the tables do not have",
-    "status": "every run of a results folder: done, running, interrupted, diverged, failed",
-    "compact": "fold the finished runs of a results folder into a few files, and remove their folders; see README.md",
-    "calibrate": "what DEBA needs to know about an architecture, from one run at a fixed batch size; takes Hydra's overrides",
-    "serve-bench": "latency and goodput of serving policies: requests answered one by one, or in batches by time; trains nothing",
-    "fetch": "download a data set into ROOT/NAME, where dataset.root=ROOT finds it",
-    "list": "every option of every setting, with one line each",
+GROUPS = {
+    "run": {
+        "train": "one run, or with -m or a sweep file many; takes Hydra's overrides and flags",
+        "plan": "the runs that train would make with the same overrides, and which of them are done; trains nothing",
+        "tune": "the learning rate of every arm of a sweep, with the same budget and on seeds of their own",
+        "calibrate": "what DEBA needs to know about an architecture, from one run at a fixed batch size; takes Hydra's overrides",
+        "fetch": "download a data set into ROOT/NAME, where dataset.root=ROOT finds it",
+        "list": "every option of every setting, with one line each",
+    },
+    "read": {
+        "status": "every run of a results folder: done, running, interrupted, diverged, failed",
+        "tables": "means, intervals and speed-ups of a results folder",
+        "report": "the same as one self-contained HTML page, with figures",
+        "compact": "fold the finished runs of a results folder into a few files, and remove their folders; see README.md",
+    },
+    "check": {
+        "targets": "the targets of a results folder's workloads, as a file for --targets; from seeds that the tables do not have",
+        "controls": "train the controls of an adaptive arm: its sizes without its feedback, in another order, as a constant",
+        "serve-bench": "latency and goodput of serving policies: one by one, or in batches by time; trains nothing",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,13 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
         return complete(arguments, os.environ.get("COMP_LINE", ""))
     chosen = parse(arguments or ["--help"])
     try:
-        chosen.run(chosen)
+        code = chosen.run(chosen)
     except ValueError as error:
         print(f"adaptive-bench: error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of the pipe has closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        code = 0
+    return code or 0
 
 
 def complete(arguments: list[str], line: str) -> int:
@@ -101,14 +111,20 @@ def conf() -> Path:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    listed = "\n\n".join(
+        f"{group}:\n" + "\n".join(f"  {name:<12} {text}" for name, text in named.items()) for group, named in GROUPS.items()
+    )
     parser = argparse.ArgumentParser(
-        prog="adaptive-bench", description="A referee for adaptive batch-size and block-size schedulers."
+        prog="adaptive-bench",
+        usage="%(prog)s [-h] [--version] COMMAND ...",
+        description=f"A referee for adaptive batch-size and block-size schedulers.\n\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("train", help=COMMANDS["train"], add_help=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands.add_parser("train", add_help=False)
     for name, function in (("tables", tables), ("report", report), ("status", status), ("compact", compact)):
-        command = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
+        command = commands.add_parser(name, description=COMMANDS[name])
         command.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
         command.set_defaults(run=function)
         if name in ("tables", "report"):
@@ -122,28 +138,42 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             command.add_argument("--explain", action="store_true", help="text: how the numbers are computed")
         if name == "report":
             command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
-    command = commands.add_parser("targets", help=COMMANDS["targets"], description=COMMANDS["targets"])
+    command = commands.add_parser("tune", description=COMMANDS["tune"])
+    command.add_argument("sweep", metavar="SWEEP", help="a sweep over arm=NAME,NAME,..., as in sweep=SWEEP")
+    command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for train, such as arm=A,B or results=DIR")
+    command.add_argument("-o", "--output", type=Path, default=Path("tuned.yaml"), metavar="FILE.yaml", help="default: tuned.yaml")
+    command.add_argument("--rates", type=int, default=5, help="learning rates of each arm (default: 5)")
+    command.add_argument("--factor", type=float, default=2.0, help="between one rate and the next (default: 2)")
+    command.add_argument("--seeds", default="100,101", help="that have no part in the table (default: 100,101)")
+    command.set_defaults(run=tune)
+    command = commands.add_parser("controls", description=COMMANDS["controls"])
+    command.add_argument("results", type=Path, help="results folder with finished runs of the arm")
+    command.add_argument("arm", metavar="ARM", help="the arm, as tables name it")
+    command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="such as hydra/launcher=joblib, as for train")
+    command.add_argument("--write", type=Path, metavar="DIR", help="only write DIR/sweep/NAME.yaml, for train --config-dir DIR")
+    command.set_defaults(run=controls)
+    command = commands.add_parser("targets", description=COMMANDS["targets"])
     command.add_argument("results", help="results folder of runs on other seeds than those of the table")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.yaml")
     command.add_argument("--baseline", metavar="NAME", help="the arm that sets the targets")
     command.add_argument("--fraction", type=float, default=0.95, help="of the way to its median best (default: 0.95)")
     command.set_defaults(run=targets)
-    command = commands.add_parser("calibrate", help=COMMANDS["calibrate"], description=COMMANDS["calibrate"])
+    command = commands.add_parser("calibrate", description=COMMANDS["calibrate"])
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="model=..., dataset=..., epochs=... as for train")
     command.add_argument(
         "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/calibrations/MODEL-DATASET-BATCH.yaml"
     )
     command.set_defaults(run=calibrate)
-    command = commands.add_parser("plan", help=COMMANDS["plan"], description=COMMANDS["plan"])
+    command = commands.add_parser("plan", description=COMMANDS["plan"])
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="sweep=..., arm=A,B, seed=range(5)... as for train")
     add_config_dir(command)
     command.set_defaults(run=plan)
-    add_serve_bench(commands.add_parser("serve-bench", help=COMMANDS["serve-bench"], description=COMMANDS["serve-bench"]))
-    command = commands.add_parser("fetch", help=COMMANDS["fetch"], description=COMMANDS["fetch"])
+    add_serve_bench(commands.add_parser("serve-bench", description=COMMANDS["serve-bench"]))
+    command = commands.add_parser("fetch", description=COMMANDS["fetch"])
     command.add_argument("name", metavar="NAME", help="cifar10, cifar100, tiny_imagenet, ptb or wikitext2")
     command.add_argument("--root", type=Path, default=Path("data"), help="the folder of all data sets (default: data)")
     command.set_defaults(run=fetch)
-    command = commands.add_parser("list", help=COMMANDS["list"], description=COMMANDS["list"])
+    command = commands.add_parser("list", description=COMMANDS["list"])
     add_config_dir(command)
     command.set_defaults(run=list_options)
     chosen, rest = parser.parse_known_args(arguments)
@@ -237,6 +267,38 @@ def targets(chosen: argparse.Namespace) -> None:
     from adaptive_bench.analysis import read, write_goals
 
     print(*write_goals(read(chosen.results), chosen.output, baseline=chosen.baseline, fraction=chosen.fraction), sep="\n")
+
+
+def tune(chosen: argparse.Namespace) -> None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from adaptive_bench.experiment.tuning import Grid
+    from adaptive_bench.experiment.tuning import tune as tuned
+
+    try:
+        seeds = tuple(int(seed) for seed in chosen.seeds.split(","))
+    except ValueError as error:
+        raise ValueError(f"--seeds {chosen.seeds}: whole numbers with commas between them are expected") from error
+    try:
+        grid = Grid(rates=chosen.rates, factor=chosen.factor, seeds=seeds)
+        lines = tuned(chosen.sweep, chosen.overrides, grid=grid, output=chosen.output, conf=conf(), train=train)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
+    print(*lines, f"tuned: {chosen.output}", sep="\n")
+
+
+def controls(chosen: argparse.Namespace) -> int:
+    from adaptive_bench.analysis import read
+    from adaptive_bench.experiment.controls import write_controls
+
+    folder = chosen.write or chosen.results / "controls"
+    written = write_controls(read(chosen.results), chosen.arm, folder)
+    print(*(f"controls: {path}" for path in written), sep="\n", flush=True)
+    if chosen.write:
+        return 0
+    search, results = f"hydra.searchpath=[file://{folder.resolve()}]", f"results={chosen.results}"
+    return max(train([search, f"sweep={path.stem}", results, *chosen.overrides]) for path in written)
 
 
 def status(chosen: argparse.Namespace) -> None:

@@ -46,6 +46,8 @@ FIRST = ("first_batch_size", "first_block_size", "first_change")
 RECORD = (
     *("run", *READ, *RESOLUTION, *OTHER_SECONDS, *(name for name in MADE_WITH if name not in READ)),
     "calibration_samples",  # trained by the run of the calibration; 0 without one, nan if its file does not say
+    "tuning",  # how the learning rate was chosen: "5 rates x 2 seeds"; "" where it was not
+    "tuning_samples",  # trained to choose it
     "skipped_steps",  # updates left out because a gradient overflowed in half precision
     *FIRST,
     "trajectory",  # a digest of the sizes and learning rates, step by step
@@ -64,6 +66,7 @@ TEXTS = (
         "weights",
         "started",
         "trajectory",
+        "tuning",
         "settings",
     ),
 )

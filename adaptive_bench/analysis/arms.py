@@ -13,6 +13,7 @@ from .acting import acted
 from .compare import NONE, BySeed, Comparison, difference, ratio, ratio_of_means
 from .detectable import detectable
 from .intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
+from .labels import control_of
 from .published import Claim, about
 from .read import Runs
 from .survival import log_rank, pseudo_values, restricted_mean
@@ -44,7 +45,8 @@ class ArmSummary:
     `totals` are what whole runs that are done spent, `costs` what it took to reach the target. `parts` make up the speed-up in
     seconds. `inactive` are the runs that crossed before they differed from the baseline, `early` those that crossed within two
     evaluations, `unconfirmed` at the last one, `first` those whose first crossing was another. `published` is what others have
-    published for an arm like this.
+    published for an arm like this. `control_of` names the arm of a control, which is held against that arm (see `effects`): its
+    own comparisons with the baseline are shown, not tested.
     """
 
     label: str
@@ -64,6 +66,7 @@ class ArmSummary:
     unconfirmed: int
     first: int
     published: tuple[Claim, ...]
+    control_of: str
     p_worse: float = math.nan
     holm: float = math.nan  # these need the other rows
     speedup_holm: float = math.nan
@@ -119,6 +122,10 @@ class Arm:
         done = self.done
         return {seed: float(done[seed][cost]) if seed in done else math.inf for seed in self.crossings}
 
+    @property
+    def is_control(self) -> bool:
+        return bool(control_of(self.records[0]["settings"])[0])
+
     def missed(self) -> bool:
         return any(math.isinf(found.samples) for found in self.crossings.values())
 
@@ -166,7 +173,7 @@ def row(runs: Runs, arm: Arm, *, baseline: Arm, question: Question) -> ArmSummar
     """The summary of an arm; what needs the other arms is filled in by the table."""
     found, done = arm.crossings.values(), arm.done.values()
     change = None if arm is baseline else question.change(baseline.values, arm.values)
-    speedups = {} if arm is baseline else {cost: _speedup(cost, baseline=baseline, arm=arm) for cost in COSTS}
+    speedups = {} if arm is baseline else {cost: speedup(cost, baseline=baseline, arm=arm) for cost in COSTS}
     statuses = [record["status"] for record in arm.records]
     return ArmSummary(
         label=arm.label,
@@ -187,6 +194,7 @@ def row(runs: Runs, arm: Arm, *, baseline: Arm, question: Question) -> ArmSummar
         unconfirmed=sum(not each.confirmed for each in found),
         first=sum(each.first != each.samples for each in found),
         published=about(question.claims, records=arm.records),
+        control_of=control_of(arm.records[0]["settings"])[0],
     )
 
 
@@ -194,6 +202,8 @@ def judged(arm: ArmSummary, *, maximise: bool, endpoint: str) -> str:
     """The verdict of an arm whose p are corrected."""
     if arm.change is None:
         return verdict.BASELINE
+    if arm.control_of:
+        return verdict.CONTROL
     if arm.reached < arm.started:
         return verdict.MISSED
     if arm.reached and 2 * arm.inactive >= arm.reached:
@@ -217,7 +227,7 @@ def _inactive(runs: Runs, *, baseline: Arm, arm: Arm) -> int:
     )
 
 
-def _speedup(cost: str, *, baseline: Arm, arm: Arm) -> Comparison:
+def speedup(cost: str, *, baseline: Arm, arm: Arm) -> Comparison:
     """The baseline's cost over the arm's; nothing where a crossing came too early to be placed."""
     if baseline.early() or arm.early():
         return NONE

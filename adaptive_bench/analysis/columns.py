@@ -10,6 +10,7 @@ import pandas as pd
 from . import cells, verdict
 from .arms import PARTS, ArmSummary
 from .compare import PAIRED, RESTRICTED, Comparison
+from .effects import Effect
 from .intervals import Interval
 from .published import Claim, Replication
 from .tables import Table
@@ -24,6 +25,7 @@ STEADINESS = {  # heading and decimals; -1 for two significant digits
     "loss_variance": ("loss variance", -1),
     "memory_used": ("peak memory (%)", 0),
     "calibration_samples": ("samples calibrated on", 0),
+    "tuning_samples": ("samples tuned on", 0),
 }
 TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training_seconds"}
 
@@ -51,6 +53,13 @@ def raw_rows(table: Table) -> list[dict[str, Any]]:
     """The numbers of a table, one dictionary an arm."""
     found = columns(table)
     return [{name: value for column in found for name, value in column.raw(row).items()} for row in table.rows]
+
+
+def raw_effect(table: Table, effect: Effect) -> dict[str, Any]:
+    """The numbers of an effect: the speed-up of the table's endpoint and the change of its metric, both against the control."""
+    named = {"arm": effect.arm, "effect": effect.name, "control": effect.control}
+    change = _comparison("ratio" if table.logs else "difference", effect.change)
+    return named | _comparison(f"speedup_{NAMES[table.endpoint]}", effect.speedup) | change
 
 
 def columns(table: Table) -> list[Column]:
@@ -129,7 +138,7 @@ def _metric(table: Table) -> list[Column]:
     def change(row: ArmSummary) -> str:
         if row.change is None:
             return "baseline"
-        text = cells.interval(row.change.effect, decimals=3 if table.logs else table.decimals, sign=not table.logs)
+        text = table.change(row.change)
         # the means may say another thing than the pairs, where not every run has its pair
         few = row.change.method == PAIRED and row.change.effect.n < max(row.n, table.rows[0].n)
         return f"{text} ({row.change.effect.n} pairs)" if few else text

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Settings: TypeAlias = Mapping[str, object]
 
@@ -27,8 +27,17 @@ def workload(record: Settings, *, settings: Settings) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def label(record: Settings) -> str:
-    """The arm's name; without one, the choices that make it up."""
+def control_of(settings: Settings) -> tuple[str, str]:
+    """The arm whose control a run is, and the slot that repeats its sizes; "" of a run that is none."""
+    found = ((settings.get(f"{slot}.of"), slot) for slot in ("scheduler", "block_scheduler"))
+    return next(((str(arm), slot) for arm, slot in found if arm), ("", ""))
+
+
+def label(record: Mapping[str, Any]) -> str:
+    """The arm's name, or of a control that of its arm with its own; without one, the choices that make it up."""
+    arm, slot = control_of(record["settings"])
+    if arm:
+        return f"{arm}: {record[slot]}"
     block, rule = record["block_scheduler"], record["lr_rule"]
     made = f"{record['scheduler']}" + (f" / {block}" if block != "fixed" else "") + (f" + {rule}" if rule != "none" else "")
     return str(record["arm"] or made) + (f", {record['batching']}" if record["batching"] else "")

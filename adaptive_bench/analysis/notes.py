@@ -10,8 +10,9 @@ from adaptive_bench.schema import TIMING
 
 from . import cells, verdict
 from .compare import WELCH
+from .effects import explained
 from .intervals import Interval
-from .metrics import unit
+from .metrics import more_is_better, unit
 from .tables import Table, mixed_versions
 from .timing import mixed_timing, values
 
@@ -48,8 +49,10 @@ def notes(table: Table) -> tuple[str, ...]:
         _unfinished(table),
         _crossings(table),
         _inactive(table),
+        *_effects(table),
         *_published(table),
         _unpaired(table),
+        _rates(table),
         _timing(table),
         _physical(table.records),
         _by_length(table.records),
@@ -133,6 +136,22 @@ def _inactive(table: Table) -> str:
     return f"Crossed before they did anything else than the baseline: {_list(found)}." if found else ""
 
 
+def _effects(table: Table) -> list[str]:
+    """A line for each arm that has controls: its effects, and what they say of its gain."""
+    maximise = more_is_better(table.records, metric=table.metric)
+    lines = []
+    for row in table.rows:
+        own = {effect.name: effect for effect in table.effects if effect.arm == row.label}
+        if own and row.change is not None:
+            parts = [
+                f"{effect.name} {cells.speedup(effect.speedup.effect)} times as fast, {table.change(effect.change)}"
+                for effect in own.values()
+            ]
+            said = explained(row, own, maximise=maximise, endpoint=table.endpoint, baseline=table.baseline)
+            lines.append(f"{said}. {row.label} against its controls: {'; '.join(parts)}.")
+    return lines
+
+
 def _published(table: Table) -> list[str]:
     """A line a source."""
     found = [(row, *each) for row in table.rows for each in table.held(row)]
@@ -155,6 +174,22 @@ def _unpaired(table: Table) -> str:
     return (
         f"Welch's interval instead of pairs, because too few seeds are shared with the baseline: {_list(arms)}." if arms else ""
     )
+
+
+def _rates(table: Table) -> str:
+    """Whether arms were given their learning rates with the same care; a control has that of its arm."""
+    controls = {row.label for row in table.rows if row.control_of}
+    own = table.records[~table.records["label"].isin(controls)]
+    tuned = {str(label): str(text) for label, text in zip(own["label"], own["tuning"], strict=True)}
+    if not any(tuned.values()):
+        rates = own["settings"].map(lambda settings: settings.get("optimizer.lr")).dropna().unique().tolist()
+        if len(tuned) < 2 or not rates:
+            return ""
+        return f"Learning rates: {_list(sorted(rates))}{' for all arms' if len(rates) == 1 else ''}, not tuned."
+    if len(set(tuned.values())) == 1:
+        return f"Learning rates: tuned, {next(iter(tuned.values()))} each."
+    care = [f"{label} {text or 'not'}" for label, text in tuned.items()]
+    return f"Learning rates: tuned unequally: {_list(care)}."
 
 
 def _timing(table: Table) -> str:

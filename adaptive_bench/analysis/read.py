@@ -168,7 +168,7 @@ def _unfinished(folder: Path) -> list[dict[str, Any]]:
 
 def _completed(records: pd.DataFrame) -> pd.DataFrame:
     """With the columns that older or unfinished runs lack, parsed settings, and the columns that follow from others."""
-    known = (*READ, *RESOLUTION, "sources", "trajectory")
+    known = (*READ, *RESOLUTION, "sources", "trajectory", "tuning")
     records = records.assign(**{name: "" if name in TEXTS else np.nan for name in known if name not in records})
     records = records.fillna(dict.fromkeys(TEXTS, ""))
     records["dirty"] = records["dirty"].eq(True)  # nan is unknown

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from .columns import GROUPS, QUALITY, VERDICT, raw_rows, text_frame
+from .columns import GROUPS, QUALITY, VERDICT, raw_effect, raw_rows, text_frame
 from .notes import EXPLANATIONS, notes
 from .tables import Table
 
@@ -123,7 +123,11 @@ def _in_latex(char: str) -> bool:
 
 
 def _json(tables: Sequence[Table]) -> str:
-    data = [{name: getattr(table, name) for name in HEAD} | {"rows": raw_rows(table), "notes": notes(table)} for table in tables]
+    data = [
+        {name: getattr(table, name) for name in HEAD}
+        | {"rows": raw_rows(table), "effects": [raw_effect(table, effect) for effect in table.effects], "notes": notes(table)}
+        for table in tables
+    ]
     return json.dumps(_plain(data), indent=2, allow_nan=False) + "\n"
 
 

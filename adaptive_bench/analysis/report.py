@@ -67,13 +67,14 @@ def _section(runs: Runs, found: Table, *, name: str) -> dict[str, Any]:
     from . import figures  # matplotlib takes a second to import, and a table needs none of it
 
     looked = figures.looks(found)
-    others = [row for row in found.rows if row.change is not None]
+    others = [row for row in found.rows if row.change is not None and not row.control_of]
     shown = [column for column in columns(found) if column.heading]
     kinds = Counter(row.verdict for row in others)
     rows = sorted(others, key=lambda row: ORDER.index(row.verdict))
     return {
         "id": name,
         "title": found.title,
+        "change": f"{'ratio' if found.logs else 'difference'} in {found.header}",
         "baseline": found.baseline,
         "answer": [(kind, kinds[kind]) for kind in ORDER if kinds[kind]],
         "sentences": [(row.verdict, sentence(found, row)) for row in (found.rows[0], *rows)],
@@ -82,6 +83,10 @@ def _section(runs: Runs, found: Table, *, name: str) -> dict[str, Any]:
             {"label": row.label, "color": "currentColor" if row.label == found.baseline else looked[row.label].color,
              "dashed": looked[row.label].linestyle != "-", "panel": _panel(figures.panels(found), row.label)}
             for row in found.rows
+        ],
+        "effects": [
+            [effect.arm, effect.name, effect.control, cells.speedup(effect.speedup.effect), found.change(effect.change)]
+            for effect in found.effects
         ],
         "fronts": _fronts(found),
         "columns": [

@@ -91,10 +91,9 @@ def _reason(table: Table, row: ArmSummary) -> str:
 
 def _quality(table: Table, row: ArmSummary) -> str:
     assert row.change is not None
-    change = row.change.effect
-    if math.isnan(change.mean):
+    if math.isnan(row.change.effect.mean):
         return f"Nothing is known of its {table.header}"
-    value = cells.interval(change, decimals=3 if table.logs else table.decimals, sign=not table.logs)
+    value = table.change(row.change)
     if table.logs:
         return f"{table.header.capitalize()} is {value} times that of {table.baseline}"
     return f"{table.header.capitalize()} changes by {value}"

@@ -33,7 +33,7 @@ def stability_of(runs: Runs, *, records: pd.DataFrame) -> pd.DataFrame:
     for row in done.to_dict("records"):
         trace = runs.trace(row["run"], WITH_LOSS if runs.has_steps(row["run"]) else STEPS)
         found = asdict(stability(trace, runs.validation(row["run"]), maximise=row["maximise"]))
-        rows.append(found | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples")})
+        rows.append(found | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples", "tuning_samples")})
     return pd.DataFrame(rows, index=done["label"]).astype(float).groupby(level=0).mean()
 
 

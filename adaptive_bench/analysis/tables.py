@@ -9,7 +9,8 @@ import pandas as pd
 from . import baseline as baselines
 from . import cells, metrics
 from .arms import Arm, ArmSummary, Question, judged, row
-from .compare import holm
+from .compare import Comparison, holm
+from .effects import Effect, effects
 from .goals import Goal, goal
 from .published import Claim, Replication, read_claims
 from .read import Runs
@@ -25,6 +26,7 @@ class Table:
     `timed` is false where runs were timed under mixed conditions: then no seconds are printed. On `logs` a change is a ratio.
     Samples are `counted_in` tokens for texts. Verdicts are for the cost `endpoint` and the non-inferiority `margin`, in points
     or, on logs, in percent. `family` is the number of tests that p are corrected for: two an arm, its change and its speed-up.
+    `effects` are of arms that have controls.
     `records` are the workload's, `wanted` is the baseline that the user asked for.
     """
 
@@ -42,6 +44,7 @@ class Table:
     margin: float
     family: int
     rows: tuple[ArmSummary, ...]
+    effects: tuple[Effect, ...]
     records: pd.DataFrame = field(repr=False, compare=False)
     stability: pd.DataFrame | None = field(repr=False, compare=False)  # means over an arm's runs, if they were asked for
     wanted: str | None
@@ -70,6 +73,10 @@ class Table:
         resolution = metrics.resolution(self.records, metric="final")
         values = self.records.loc[of_arm, "final"]
         return [(claim, claim.verdict(values, margin=self.margin, resolution=resolution)) for claim in row.published]
+
+    def change(self, change: Comparison) -> str:
+        """A change of the metric as text: a ratio on logs, else a difference with its sign."""
+        return cells.interval(change.effect, decimals=3 if self.logs else self.decimals, sign=not self.logs)
 
     @property
     def decimals(self) -> int:
@@ -165,7 +172,7 @@ def _table(
         maximise=metrics.more_is_better(records, metric=metric),
         endpoint=endpoint,
         margin=margin if margin is not None else 0.5 if percent else 1.0,
-        family=max(1, 2 * (len(arms) - 1)),
+        family=max(1, 2 * (sum(not arm.is_control for arm in arms) - 1)),
         seeds=set(records["seed"]),
         claims=claims,
     )
@@ -191,6 +198,7 @@ def _table(
         rows=_judged(
             sorted(rows, key=lambda each: each.label != chosen), question
         ),  # the baseline first, the others as they were
+        effects=effects(arms, question=question),
         records=records,
         stability=stability,
         wanted=wanted,
@@ -200,7 +208,7 @@ def _table(
 
 def _judged(rows: list[ArmSummary], question: Question) -> tuple[ArmSummary, ...]:
     """The rows with corrected p and their verdicts: Holm over the family, all changes and all speed-ups of the endpoint."""
-    others = [each for each in rows if each.change is not None]
+    others = [each for each in rows if each.change is not None and not each.control_of]
     changes = [each.change.p for each in others if each.change]
     corrected = holm([*changes, *(each.speedups[question.endpoint].p for each in others)])
     not_worse = holm([each.p_worse for each in others])

@@ -14,6 +14,7 @@ NO_DIFFERENCE = "no difference shown"
 SLOWER = "slower"
 MISSED = "missed"
 NOT_YET = "not yet different"
+CONTROL = "control"
 CANNOT_TELL = "cannot tell"  # no target, no interval, or a crossing too early to be placed
 VERDICTS = {
     FASTER_NOT_WORSE: "fewer {cost} to the target, and not worse by the margin or more",
@@ -23,6 +24,7 @@ VERDICTS = {
     SLOWER: "more {cost} to the target",
     MISSED: "at least one started run did not reach the target",
     NOT_YET: "it had not done anything else than the baseline when the target was reached",
+    CONTROL: "repeats the sizes of the arm in its name, and is held against that arm instead of the baseline",
     CANNOT_TELL: "no target, too few runs, or a crossing within the first two evaluations",
 }
 

@@ -39,6 +39,7 @@ from adaptive_bench.experiment.grid import check_grid, points
 from adaptive_bench.experiment.machine import Machine
 from adaptive_bench.experiment.record import Identity, RunFolder
 from adaptive_bench.experiment.recorded import READ_WITH, Recorded, recorded
+from adaptive_bench.experiment.tuned import Tuned, tuning
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
@@ -53,6 +54,8 @@ from adaptive_bench.training.update import Update
 from adaptive_bench.validation import Count, Positive, Whole, check, check_arguments
 
 Made = TypeVar("Made")
+
+SLOTS = ("scheduler", "block_scheduler")  # of the batch size and of the block size
 
 KINDS: dict[str, Any] = {  # of the settings that no object takes
     "seed": Whole, "epochs": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,
@@ -93,11 +96,14 @@ class RunSpec:
     alone: bool  # not part of a sweep
     settings: Mapping[str, Any]  # all of them, resolved
     recorded: Recorded  # what the settings of the schedulers name
+    tuned: Tuned | None  # how the learning rate was chosen
 
     @property
     def title(self) -> str:
         size = self.choices["block_scheduler"]
         label = self.choices["arm"] or self.choices["scheduler"] + (f" / {size}" if size != "fixed" else "")
+        if arm := next((self.settings[slot].get("of") for slot in SLOTS if self.settings[slot].get("of")), None):
+            label = f"{label}, control of {arm}"
         label += f", {self.choices['batching']}" if self.choices["batching"] else ""
         return f"{self.choices['dataset']} {self.choices['model']} {label} seed={self.seed}"
 
@@ -125,14 +131,16 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     alone = hydra.mode != RunMode.MULTIRUN
     chosen = hydra.runtime.choices
     choices = {name: chosen.get("scheduler@block_scheduler" if name == "block_scheduler" else name) or "" for name in CHOICES}
-    if choices["arm"] and any(override.startswith("lr_rule=") for override in hydra.overrides.task):
+    words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # one may hold an interpolation of a run
+    if choices["arm"] and any(word.startswith("lr_rule=") for word in words):
         choices["arm"] += f" (lr_rule={choices['lr_rule']})"  # not the method as published
     settings = resolved(cfg)
     here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
     settings["device"] = here.device
     if here.ranks > 1:
         settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
-    found = {slot: call(slot, recorded, settings[slot]) for slot in ("scheduler", "block_scheduler")}
+    read = partial(recorded, seed=cfg.seed)
+    found = {slot: call(slot, read, settings[slot]) for slot in SLOTS}
     identity = Identity.of(by_content(settings, found))
     return RunSpec(
         identity=identity,
@@ -144,6 +152,7 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
         progress=cfg.progress,
         alone=alone,
         recorded=found,
+        tuned=tuning(cfg, chosen),
         settings=settings,
     )
 

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -28,8 +29,11 @@ def runs(config: DictConfig) -> Iterator[tuple[DictConfig, RunSpec]]:
     Composing takes a tenth of a second, so it is done once a cell; the seed is then set. Raises ValueError.
     """
     loader = GlobalHydra.instance().config_loader()
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *config.hydra.overrides.task])
+    # as they were written: an interpolation such as ${tuned:FILE} is each run's own, not the sweep's
+    grid: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    words: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    params = [f"{key}={value}" for key, value in (grid["params"] or {}).items()]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *words])
     _refuse_swept_sweeps(overrides)
     cells: dict[tuple[str, ...], list[str]] = {}  # seeds by the other overrides
     for job in itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None)):
@@ -52,12 +56,20 @@ def _refuse_swept_sweeps(overrides: Sequence[Override]) -> None:
             )
 
 
-def titles(planned: Sequence[RunSpec]) -> dict[str, str]:
+def titles(specs: Sequence[RunSpec]) -> dict[str, str]:
     """A title for each run by its digest, in which the settings that tell equal ones apart are named."""
     return distinct(
-        {each.identity.run: each.title for each in planned},
-        settings={each.identity.run: each.identity.settings for each in planned},
+        {each.identity.run: each.title for each in specs},
+        settings={each.identity.run: each.identity.settings for each in specs},
     )
+
+
+def planned(overrides: Sequence[str], *, conf: Path) -> list[RunSpec]:
+    """The specifications of all runs that `adaptive-bench train` with these overrides would train."""
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
+        return [each for _, each in runs(config)]
 
 
 def show(overrides: Sequence[str], *, conf: Path, more: Path | None = None) -> None:
@@ -67,21 +79,18 @@ def show(overrides: Sequence[str], *, conf: Path, more: Path | None = None) -> N
     """
     if more is not None:
         overrides = [f"hydra.searchpath=[file://{more.resolve()}]", *overrides]
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        config = loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
-        planned = [each for _, each in runs(config)]
-    check_form(planned[0].results)
-    folders = {each.identity.run: each.folder for each in planned}
+    found = planned(overrides, conf=conf)
+    check_form(found[0].results)
+    folders = {each.identity.run: each.folder for each in found}
     table, states = Table("run", "state", "what"), Counter[str]()
-    for run, title in titles(planned).items():
+    for run, title in titles(found).items():
         state = folders[run].state()["status"]
         state = "to do" if state == NOT_STARTED else state
         states[state] += 1
         table.add_row(run, state, escape(title))
     out = console()
     out.print(table)
-    cells = len({each.identity.cell for each in planned})
+    cells = len({each.identity.cell for each in found})
     out.print(
         f"{len(folders)} runs in {cells} cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     )

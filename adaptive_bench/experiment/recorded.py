@@ -3,8 +3,11 @@
 The files are read here, once a run. A scheduler gets the values.
 """
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,11 +27,15 @@ Values: TypeAlias = dict[str, Trajectory | Calibration]  # by setting
 Recorded: TypeAlias = Mapping[str, Values]  # by slot
 EXPECTED = "the digest of a finished run, its folder or its trace.parquet is expected"
 THRESHOLDS = ("confidence", "stability")
-READ_WITH = ("results", "column", "architecture")  # settings that say how the files are read; no scheduler takes them
+# settings that say how the files are read, and of which arm a control is; no scheduler takes them
+READ_WITH = ("results", "column", "architecture", "of")
 
 
-def recorded(scheduler: Mapping[str, Any]) -> Values:
-    """The values for `trace` and `calibration` of a scheduler's settings. Raises ValueError for files that cannot be used."""
+def recorded(scheduler: Mapping[str, Any], *, seed: int) -> Values:
+    """The values for `trace` and `calibration` of a scheduler's settings, for a run of this seed.
+
+    Raises ValueError for files that cannot be used.
+    """
     found: Values = {}
     followed = scheduler.get("schedule")
     if isinstance(followed, Mapping) and followed.get("trace") is not None:
@@ -36,12 +43,24 @@ def recorded(scheduler: Mapping[str, Any]) -> Values:
             f"schedule.trace={followed['trace']}: a schedule sees nothing but the clock; give the trace to the control itself"
         )
     if "trace" in scheduler and (scheduler["trace"] is not None or "schedule" not in scheduler):
-        found["trace"] = read_trajectory(scheduler["trace"], results=scheduler["results"], column=scheduler["column"])
+        read = partial(read_trajectory, results=scheduler["results"], column=scheduler["column"])
+        trace = scheduler["trace"]
+        found["trace"] = _of_seed(trace, seed=seed, read=read) if isinstance(trace, Mapping) else read(trace)
     if scheduler.get("calibration") is not None:
         found["calibration"] = read_calibration(
             scheduler["calibration"], architecture=scheduler["architecture"], grad_source=scheduler["grad_source"]
         )
     return found
+
+
+def _of_seed(traces: Mapping[Any, Any], *, seed: int, read: Callable[[Any], Trajectory]) -> Trajectory:
+    """The trajectory that a run of this seed follows, of `traces` by seed. All runs of such a mapping are of one arm."""
+    by_seed = {str(key): value for key, value in traces.items()}
+    if str(seed) not in by_seed:
+        raise ValueError(f"trace: it names no run for seed {seed}, only for {', '.join(by_seed)}; take these seeds, or add one")
+    found = {key: read(value) for key, value in by_seed.items()}
+    whole = hashlib.sha256(repr(sorted((key, each.digest()) for key, each in found.items())).encode()).hexdigest()[:16]
+    return replace(found[str(seed)], family=whole)
 
 
 def calibration_samples(found: Recorded) -> float:

@@ -106,6 +106,8 @@ def _about(planned: RunSpec, trainer: Trainer) -> Row:
         "validation_size": trainer.task.size("validation"),
         "test_size": trainer.task.size("test"),
         "calibration_samples": calibration_samples(planned.recorded),
+        "tuning": str(planned.tuned or ""),
+        "tuning_samples": planned.tuned.samples if planned.tuned else 0,
         **asdict(planned.machine),
         "settings": json.dumps(planned.identity.settings),
     }

@@ -19,7 +19,8 @@ class Trajectory:
     """A run in pieces, each of one size: the steps of a recorded run, or equal shares of a planned one.
 
     `samples` and `updates` say how much of the run a piece is; those of a planned run are only in proportion to each other.
-    `cut`: the budget's end left a part of the last step, which then counts as less than one update.
+    `cut`: the budget's end left a part of the last step, which then counts as less than one update. `family` is a digest of the
+    trajectories, one a seed, from which this one was chosen: runs that differ only in the seed's choice are of one arm.
     """
 
     sizes: tuple[float, ...]
@@ -27,6 +28,7 @@ class Trajectory:
     updates: tuple[float, ...]
     starts: tuple[int, ...]
     cut: bool
+    family: str = ""
 
     @classmethod
     def of(cls, sizes: Sequence[float], samples: Sequence[int], *, left: float = 1.0) -> "Trajectory":
@@ -62,8 +64,8 @@ class Trajectory:
         )
 
     def digest(self) -> str:
-        """Of sizes and samples: a rerun of the recorded run writes other seconds and the same digest."""
-        return hashlib.sha256(repr((self.sizes, self.samples)).encode()).hexdigest()[:16]
+        """Of sizes and samples, or of the family: a rerun of the recorded run writes other seconds and the same digest."""
+        return self.family or hashlib.sha256(repr((self.sizes, self.samples)).encode()).hexdigest()[:16]
 
 
 @dataclass(kw_only=True)
