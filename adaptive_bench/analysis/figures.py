@@ -23,6 +23,7 @@ from scipy import stats
 from . import metrics
 from .across import Across
 from .arms import PARTS, ArmSummary
+from .break_even import GRID as BREAK_EVEN_GRID
 from .compare import ratio
 from .curve import Curve
 from .front import front
@@ -42,6 +43,7 @@ PALETTE = (
 DASHES = ("-", "--")  # every second colour is dashed, for readers who see few colours
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.98, 1.0)
 GRID = 61  # points of a curve, at most
+BREAK_EVENS = BREAK_EVEN_GRID[1:]  # what a logarithmic axis can show
 SIZES = 3_000  # points of a figure of sizes, at most: more would not be seen, and take megabytes
 AXES = {"seconds": "seconds (train + measure)", "steps": "updates", "batch_size": "batch size", "block_size": "block size"}
 STYLE = {
@@ -294,6 +296,25 @@ def decomposition(table: Table) -> Figure:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         figure.legend(loc="upper right", ncols=len(PARTS), frameon=False, borderaxespad=0)
     return figure
+
+
+def break_even(table: Table, *, legend: bool = True) -> Figure:
+    """The speed-up in time to the target against a device's half-saturation size B_half; the first point stands for 0."""
+    found = {each.label: each for each in table.break_evens}
+
+    def draw(axes: Axes, label: str, look: Look) -> None:
+        if label not in found:
+            return
+        each = found[label]
+        axes.plot(BREAK_EVENS, each.mean[1:], color=look.color, linestyle=look.linestyle, label=_plain(label))
+        axes.fill_between(BREAK_EVENS, each.lower[1:], each.upper[1:], color=look.color, alpha=0.12, linewidth=0)
+
+    def finish(axes: Axes) -> None:
+        axes.axhline(1, linewidth=1, color=INK)
+        _log_axis(axes, "x")
+        _log_axis(axes, "y")
+
+    return _figure(table, draw, finish, x="B_half of the device", y="speed-up in time", legend=legend)
 
 
 def profiles(found: Across, *, legend: bool = True) -> Figure:

@@ -32,6 +32,8 @@ EXPLANATIONS = (
     "that of the spread; with two pairs it cannot be told.",
     "Parts: speed-up in seconds = statistical (samples to the target) x hardware (seconds of training a sample) x overhead (what "
     "measuring and deciding add).",
+    "B_half: a step of B samples takes a + b B seconds on a device, and B_half = a / b; 0 is a device on which larger batches "
+    "save nothing. The interval holds the B_half at which equal times to the target are not rejected. Measuring is not in it.",
     "A published value differs if the 95 % interval of ours against it leaves out no difference, and agrees if all of it lies "
     "within the margin. A value without an interval of its own is taken for one more run: the interval is then a prediction's.",
     "Seconds are train + measure. Whole runs are those that are done; their samples, updates and seconds are geometric means.",
@@ -50,6 +52,7 @@ def notes(table: Table) -> tuple[str, ...]:
         _crossings(table),
         _inactive(table),
         *_effects(table),
+        _break_even(table),
         *_published(table),
         _unpaired(table),
         _rates(table),
@@ -150,6 +153,11 @@ def _effects(table: Table) -> list[str]:
             said = explained(row, own, maximise=maximise, endpoint=table.endpoint, baseline=table.baseline)
             lines.append(f"{said}. {row.label} against its controls: {'; '.join(parts)}.")
     return lines
+
+
+def _break_even(table: Table) -> str:
+    found = [str(each) for each in table.break_evens]
+    return f"In time, by the device's half-saturation size B_half: {'; '.join(found)}." if found else ""
 
 
 def _published(table: Table) -> list[str]:

@@ -22,6 +22,7 @@ HEAD = (
     "family",
 )
 # fmt: on
+BREAK_EVEN = ("label", "at", "low", "high", "wins_above")
 CLAIM = ("value", "low", "high", "verdict", "difference", "difference_low", "difference_high", "source")
 LETTERS, OGONEK = "\u00a1\u00a7\u00bf\u00c6\u00d8\u00df\u00e6\u00f8\u0131\u0141\u0142\u0152\u0153", "\u0328"
 PAGE_WIDTH = 78  # characters of the LaTeX tables, with two between columns, in a line of an article (345 pt)
@@ -125,7 +126,12 @@ def _in_latex(char: str) -> bool:
 def _json(tables: Sequence[Table]) -> str:
     data = [
         {name: getattr(table, name) for name in HEAD}
-        | {"rows": raw_rows(table), "effects": [raw_effect(table, effect) for effect in table.effects], "notes": notes(table)}
+        | {
+            "rows": raw_rows(table),
+            "effects": [raw_effect(table, effect) for effect in table.effects],
+            "break_even": [{name: getattr(each, name) for name in BREAK_EVEN} for each in table.break_evens],
+            "notes": notes(table),
+        }
         for table in tables
     ]
     return json.dumps(_plain(data), indent=2, allow_nan=False) + "\n"

@@ -88,6 +88,7 @@ def _section(runs: Runs, found: Table, *, name: str) -> dict[str, Any]:
             [effect.arm, effect.name, effect.control, cells.speedup(effect.speedup.effect), found.change(effect.change)]
             for effect in found.effects
         ],
+        "devices": [str(each) for each in found.break_evens],
         "fronts": _fronts(found),
         "columns": [
             {"heading": column.heading, "group": column.group, "hidden": column.group not in FIRST_SHOWN} for column in shown
@@ -107,7 +108,15 @@ def _figures(runs: Runs, found: Table, *, name: str) -> dict[str, list[str]]:
     """The figures of a section by the part of the page in which they stand; a part without any is left out."""
     from . import figures
 
-    drawn: dict[str, list[Any]] = {"forest": [], "curves": [], "more": [], "sizes": [], "decomposition": [], "fronts": []}
+    drawn: dict[str, list[Any]] = {
+        "forest": [],
+        "curves": [],
+        "more": [],
+        "sizes": [],
+        "decomposition": [],
+        "devices": [],
+        "fronts": [],
+    }
     compared = [row for row in found.rows if row.change is not None]
     if compared:
         drawn["forest"] = [figures.forest(found, of=of) for of in ("speedup", "change")]
@@ -125,6 +134,8 @@ def _figures(runs: Runs, found: Table, *, name: str) -> dict[str, list[str]]:
             drawn["sizes"].append(figures.sizes(runs, found, column="block_size", legend=False))
     if found.timed and any(row.parts and all(math.isfinite(row.parts[part].estimate) for part in PARTS) for row in found.rows):
         drawn["decomposition"] = [figures.decomposition(found)]
+    if found.break_evens:
+        drawn["devices"] = [figures.break_even(found, legend=False)]
     drawn["fronts"] = [figures.pareto(found, cost=cost, legend=False) for cost in _costs(found) if _differ(found, cost)]
     return {
         part: [

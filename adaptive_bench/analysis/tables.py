@@ -9,6 +9,7 @@ import pandas as pd
 from . import baseline as baselines
 from . import cells, metrics
 from .arms import Arm, ArmSummary, Question, judged, row
+from .break_even import BreakEven, break_even
 from .compare import Comparison, holm
 from .effects import Effect, effects
 from .goals import Goal, goal
@@ -26,7 +27,7 @@ class Table:
     `timed` is false where runs were timed under mixed conditions: then no seconds are printed. On `logs` a change is a ratio.
     Samples are `counted_in` tokens for texts. Verdicts are for the cost `endpoint` and the non-inferiority `margin`, in points
     or, on logs, in percent. `family` is the number of tests that p are corrected for: two an arm, its change and its speed-up.
-    `effects` are of arms that have controls.
+    `effects` are of arms that have controls, `break_evens` of those that reached the target.
     `records` are the workload's, `wanted` is the baseline that the user asked for.
     """
 
@@ -45,6 +46,7 @@ class Table:
     family: int
     rows: tuple[ArmSummary, ...]
     effects: tuple[Effect, ...]
+    break_evens: tuple[BreakEven, ...]
     records: pd.DataFrame = field(repr=False, compare=False)
     stability: pd.DataFrame | None = field(repr=False, compare=False)  # means over an arm's runs, if they were asked for
     wanted: str | None
@@ -199,6 +201,7 @@ def _table(
             sorted(rows, key=lambda each: each.label != chosen), question
         ),  # the baseline first, the others as they were
         effects=effects(arms, question=question),
+        break_evens=_break_evens(usual, arms, rows),
         records=records,
         stability=stability,
         wanted=wanted,
@@ -220,6 +223,13 @@ def _judged(rows: list[ArmSummary], question: Question) -> tuple[ArmSummary, ...
         replace(each, verdict=judged(each, maximise=question.maximise, endpoint=question.endpoint))
         for each in (done.get(each.label, each) for each in rows)
     )
+
+
+def _break_evens(baseline: Arm, arms: Sequence[Arm], rows: Sequence[ArmSummary]) -> tuple[BreakEven, ...]:
+    """Of every arm that did something else than the baseline before it reached the target; not of controls."""
+    idle = {each.label for each in rows if each.reached and 2 * each.inactive >= each.reached}
+    others = [arm for arm in arms if arm is not baseline and not arm.is_control and arm.label not in idle]
+    return tuple(found for arm in others if (found := break_even(baseline, arm)) is not None)
 
 
 def _refuse_mixed_versions(records: pd.DataFrame) -> None:

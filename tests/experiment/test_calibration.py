@@ -180,7 +180,9 @@ def test_a_run_is_what_its_files_hold_wherever_they_lie(tmp_path):
             "grad_source": "last_batch",
         }
         slots = {"scheduler": scheduler | changes, "block_scheduler": block}
-        return by_content({"seed": 0, "dataset": {}, **slots}, {slot: recorded(settings, seed=0) for slot, settings in slots.items()})
+        return by_content(
+            {"seed": 0, "dataset": {}, **slots}, {slot: recorded(settings, seed=0) for slot, settings in slots.items()}
+        )
 
     assert told("one") == told("two")
     one, two = (read_calibration(tmp_path / name / "calibration.yaml") for name in ("one", "two"))

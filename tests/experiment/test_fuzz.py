@@ -117,7 +117,9 @@ def test_bad_values_of_an_option_are_refused(file: Path, data: Path, recorded: P
 
             def attempt(changed: DictConfig = changed) -> None:
                 check_run(changed)
-                values = build.recorded(OmegaConf.to_container(changed[group], resolve=True), seed=0) if group == "scheduler" else {}
+                values = (
+                    build.recorded(OmegaConf.to_container(changed[group], resolve=True), seed=0) if group == "scheduler" else {}
+                )
                 with torch.device("meta" if group == "model" else "cpu"):
                     build.make(changed, group, *objects, **given, **values)
 
