@@ -24,9 +24,9 @@ GRID = np.concatenate([[0.0], np.geomspace(0.1, LARGEST, 61)])
 class BreakEven:
     """An arm against the baseline on every device: at `GRID`, the speed-up in time to the target with its 95 % interval.
 
-    `at` is the B_half at which both take the same time: 0 or LARGEST if it lies beyond an end of the grid. From there on the arm is
-    the faster one, or up to there if not `wins_above`. `low` and `high` are the ends of its 95 % interval: of the B_half at which
-    the test of equal times does not reject. Both are nan where every B_half is rejected, or where one pair gives no test.
+    `at` is the B_half at which both take the same time: 0 or LARGEST if it lies beyond an end of the grid. From there on the arm
+    is the faster one, or up to there if not `wins_above`. `low` and `high` are the ends of its 95 % interval: of the B_half at
+    which the test of equal times does not reject. Both are nan where every B_half is rejected, or where one pair gives no test.
     """
 
     label: str
@@ -69,7 +69,7 @@ def break_even(baseline: Arm, arm: Arm) -> BreakEven | None:
     crossed = np.flatnonzero(np.sign(mean[:-1]) * np.sign(mean[1:]) < 0)
     # without a crossing the arm is faster or slower on the whole grid, so that it lies beyond one of its ends
     at = _root(lambda half: logs(half)[0], int(crossed[0])) if len(crossed) else LARGEST if (mean[0] > 0) != wins_above else 0.0
-    low, high = _accepted(logs, lower, upper)
+    low, high = _accepted(logs, lower, upper, crossed)
     return BreakEven(
         label=arm.label, at=at, low=low, high=high, wins_above=wins_above, mean=np.exp(mean), lower=np.exp(lower),
         upper=np.exp(upper),
@@ -113,15 +113,20 @@ def _root(function: Callable[[float], float], at: int) -> float:
     return float(brentq(function, GRID[at], GRID[at + 1], xtol=1e-6))
 
 
-def _accepted(logs: Callable[[float], tuple[float, float, float]], lower: np.ndarray, upper: np.ndarray) -> tuple[float, float]:
+def _accepted(
+    logs: Callable[[float], tuple[float, float, float]], lower: np.ndarray, upper: np.ndarray, crossed: np.ndarray
+) -> tuple[float, float]:
     """The ends of the B_half whose interval holds a ratio of 1: 0 and LARGEST where it still does at an end of the grid."""
     inside = (lower <= 0) & (upper >= 0)
-    if not inside.any():
+    if not np.isfinite(lower).all() or not (inside.any() or len(crossed)):
         return math.nan, math.nan
-    first, last = int(inside.argmax()), len(inside) - 1 - int(inside[::-1].argmax())
+    # where the interval is narrower than the grid, both its ends lie between the two points around the crossing
+    first, last = (
+        (int(inside.argmax()), len(inside) - 1 - int(inside[::-1].argmax())) if inside.any() else (crossed[0] + 1, crossed[0])
+    )
 
     def edge(out: int, at: int) -> float:
-        which = 1 if lower[out] > 0 else 2
+        which = 1 if lower[out] > 0 else 2  # the bound that is on the same side as the mean there
         return _root(lambda half: logs(half)[which], at)
 
     low = edge(first - 1, first - 1) if first else 0.0
