@@ -10,6 +10,7 @@ from adaptive_bench.schema import TIMING
 
 from . import cells, verdict
 from .compare import WELCH
+from .device import span
 from .intervals import Interval
 from .metrics import unit
 from .tables import Table, mixed_versions
@@ -51,6 +52,7 @@ def notes(table: Table) -> tuple[str, ...]:
         *_published(table),
         _unpaired(table),
         _timing(table),
+        _device(table),
         _physical(table.records),
         _by_length(table.records),
         _memory(table.records),
@@ -165,6 +167,17 @@ def _timing(table: Table) -> str:
     if table.timed:
         return f"Seconds were timed under mixed or unknown conditions and are not comparable: {named}."
     return f"Seconds are left out, because they were timed under mixed or unknown {named}; --allow-mixed-timing prints them."
+
+
+def _device(table: Table) -> str:
+    found = table.device
+    if found is None:
+        return ""
+    blocks = f", blocks {span(found.blocks)}" if found.blocks != (1,) else ""
+    return (
+        f"Replayed seconds: each step takes what {found.file} has for its size on {found.device} ({found.date}; batches "
+        f"{span(found.batches)}{blocks}); measuring keeps the share of training that it had in the run."
+    )
 
 
 def _physical(records: pd.DataFrame) -> str:
