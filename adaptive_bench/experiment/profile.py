@@ -56,8 +56,8 @@ def profile(overrides: Sequence[str], *, conf: Path, output: Path | None = None)
     """Measure the step times of the run that the overrides describe and write them.
 
     Each value is the median over ROUNDS visits, for which all sizes take turns, of the mean of steps in a row, by the trainer's
-    own step and clocks: `seconds` is the train clock of a step that measures nothing, `measured` train and measure clock of one that
-    measures STATISTICS. The interval is distribution-free: order statistics of the visits, by the binomial distribution (David
+    own step and clocks: `seconds` is the train clock of a step that measures nothing, `measured` train and measure clock of one
+    that measures STATISTICS. The interval is distribution-free: order statistics of the visits, by the binomial distribution (David
     and Nagaraja 2003, Order Statistics, section 7.1). The first step of a visit is not timed: it pays for the change of size.
     Without `sizes=` they are the powers of two up to the largest batch that fits, and that one. Raises ValueError.
     """
@@ -120,6 +120,7 @@ class Steps:
             controller.scheduler, controller.size, controller.first = Fixed(initial=size), None, None
         if measuring:
             self.trainer.batch_size.scheduler = Measuring(initial=shape.batch)
+        self.trainer.physical_batch.limit = None  # of a measuring step that did not fit, which says nothing of a plain one
         self.trainer.samples = 0
         self.trainer.steps.clear()
 
@@ -159,7 +160,6 @@ class Steps:
         before = physical.halvings
         self._one(shape, measuring=False)
         if physical.halvings > before:
-            physical.limit, physical.halvings = None, before
             return False
         if self.gauge is not None:
             self.used[shape.padded] = self.gauge.used()
