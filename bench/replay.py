@@ -3,8 +3,8 @@
 Four small workloads: images, vectors, a recurrent text model, a transformer. Of each, three arms in turn in one process: a fixed
 size, one that grows through sizes that lie between those of the profile, and the gradient noise scale, which measures. `off` is
 replayed over measured seconds (train + measure) - 1; 5 % are allowed. A profile is made before the runs and one after them:
-`drift` is how far the replays of the two lie apart, which nothing but the machine decides. About 5 minutes on two cores, and to be
-run alone:
+`drift` is how far the replays of the two lie apart, which nothing but the machine decides. About 5 minutes on two cores, and to
+be run alone:
 
     python bench/replay.py [--threads N]
 """
@@ -39,13 +39,13 @@ def command(*words: str) -> None:
 
 
 def compared(runs: Runs, before: Path, after: Path) -> list[tuple[str, int, float, float, float]]:
-    """Of each arm: its name, steps, own seconds, replayed over own seconds - 1, and the later profile's over the earlier's - 1."""
+    """Of each arm: its name, steps, own seconds, replayed over own seconds - 1, the later profile's replay over that - 1."""
     first, second = read_profile(before), read_profile(after)
-    rows = []
-    for record in runs.records.to_dict("records"):
-        then, later = (replay(runs, record["run"], profile).total for profile in (first, second))
-        rows.append((record["label"], int(record["steps"]), record["seconds"], then / record["seconds"] - 1, later / then - 1))
-    return rows
+    found = []
+    for record in (row for arms in runs.arms.values() for rows in arms.values() for row in rows):
+        then, later = (replay(runs, record, profile).total for profile in (first, second))
+        found.append((record["label"], int(record["steps"]), record["seconds"], then / record["seconds"] - 1, later / then - 1))
+    return found
 
 
 def main() -> None:

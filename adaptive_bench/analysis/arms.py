@@ -95,7 +95,7 @@ class Arm:
     records: Sequence[Mapping[str, Any]]
     values: Mapping[int, float]
     crossings: Mapping[int, Crossing]
-    replays: Mapping[int, Replay] | None
+    replays: Mapping[int, Replay] | None = None
 
     @classmethod
     def of(
@@ -113,9 +113,7 @@ class Arm:
             records=records,
             values={record["seed"]: float(record[metric]) for record in records if record["status"] == "done"},
             crossings=crossings(runs, records, target=target),
-            replays={row["seed"]: replay(runs, row["run"], device) for row in records if row["status"] == "done"}
-            if device
-            else None,
+            replays={row["seed"]: replay(runs, row, device) for row in records if row["status"] == "done"} if device else None,
         )
 
     @property

@@ -13,9 +13,10 @@ A profile is a yaml file; `adaptive-bench profile` writes one, and it can be wri
     - {batch: 64, block: 35, seconds: 0.0068}
 
 `batch` are rows; `block` are positions a row, 1 without it. `seconds` is the time of one optimiser step at that size: loader,
-forward and backward pass, update. For the reader, not for a replay, a step may also have `low` and `high` (bounds of `seconds`),
-`measured`, `measured_low`, `measured_high` (seconds of a step that measures `statistics` as well), `peak_bytes`, `steps_timed`;
-and the file `statistics`, `largest` (batch that fits) with `limited_by`, `interval`, `machine` and `versions`.
+forward and backward pass, update. If every step has `measured` as well, the seconds of a step that also measures the `statistics`
+that the file lists, steps that measured are replayed with them (see `replay`). What else the command writes is for the reader:
+`low`, `high`, `measured_low`, `measured_high` (bounds), `peak_bytes` and `steps_timed` of a step, `largest` (batch that fits),
+`limited_by`, `interval`, `machine` and `versions` of the file.
 """
 
 import json
@@ -30,7 +31,7 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import RegularGridInterpolator
 
-from adaptive_bench.schema import SIZED, SPENT
+from adaptive_bench.schema import MEASURED, PIECES, SIZED, SPENT
 
 from .read import Runs
 
@@ -46,7 +47,10 @@ MAKE = "adaptive-bench profile"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Seconds of a step t(batch, block) on a grid of sizes; `seconds` has the shape (blocks, batches)."""
+    """Seconds of a step t(batch, block) on a grid of sizes; `seconds` has the shape (blocks, batches).
+
+    So has `measured`, of a step that measures `statistics`; None if that is not known of every size.
+    """
 
     file: str
     device: str
@@ -57,9 +61,13 @@ class Profile:
     blocks: tuple[int, ...]
     batches: tuple[int, ...]
     seconds: np.ndarray = field(repr=False, compare=False)
+    measured: np.ndarray | None = field(repr=False, compare=False)
+    statistics: frozenset[str]
 
-    def step_seconds(self, batch: np.ndarray, block: np.ndarray) -> np.ndarray:
+    def step_seconds(self, batch: np.ndarray, block: np.ndarray, *, measuring: bool = False) -> np.ndarray:
         """ln t by linear interpolation in ln batch and ln block, both of shape (n,). Raises ValueError outside the grid."""
+        values = self.measured if measuring else self.seconds
+        assert values is not None
         for name, sizes, measured in (("batch", batch, self.batches), ("block", block, self.blocks)):
             outside = sizes[(sizes < measured[0]) | (sizes > measured[-1])]
             if len(outside):
@@ -67,7 +75,7 @@ class Profile:
                     f"a {name} size of {outside[0]:.0f}, and {self.file} has {span(measured)}; it is not extrapolated: "
                     f"measure that size too ({MAKE} ... {'sizes' if name == 'batch' else 'blocks'}=...)"
                 )
-        grid = RegularGridInterpolator((np.log(self.blocks), np.log(self.batches)), np.log(self.seconds))
+        grid = RegularGridInterpolator((np.log(self.blocks), np.log(self.batches)), np.log(values))
         found: np.ndarray = np.exp(grid(np.stack([np.log(block), np.log(batch)], axis=1)))
         return found
 
@@ -104,35 +112,58 @@ class Replay:
         return float(np.interp(samples, self.samples, self.seconds)) if math.isfinite(samples) else math.inf
 
 
-def replay(runs: Runs, run: str, profile: Profile) -> Replay:
-    """Re-time a finished run: the sum over its steps of t(batch, block) (1 + m), t from the profile.
+def replay(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay:
+    """Re-time a finished run: the sum over its steps of t(batch, block) from the profile.
 
     A step takes the time of its own size. One that was cut, at the end of the budget or of a text, may be smaller than anything
     measured: it takes the time of the smallest rows and blocks that were. Every granted size must be in the measured range.
 
-    m is the share that measuring had in the run, on the device that it ran on: seconds_measure over seconds_train, over all its
-    steps of the same size. A trace says what measuring cost, but a compacted one not at which steps, and arms measure different
-    statistics, so the profile's own times of a measured step cannot stand for them. Whether measuring takes the same share on
-    the other device is an assumption. Sums over equal sizes make the replay the same before and after a compaction.
-    Raises ValueError for a size outside the profile.
+    Steps that measured take the profile's `measured` time if the run measured any of the profile's statistics, of which most cost
+    one pass over per-sample gradients, whichever is asked for. A trace says which steps those were; a run that was compacted by
+    an older version does not, and counts as measured throughout. Where the profile cannot say what measuring costs, it keeps
+    the share that it had on the run's own device: t (1 + m), m = seconds_measure / seconds_train over all steps of a size.
+    Evaluations and the scores of a curriculum are not replayed. Raises ValueError for a size outside the profile.
     """
-    trace = runs.trace(run)
-    totals = ["step", "samples", *SPENT]
+    statistics = str(record["statistics"]).split()
+    trace = _pieces(runs, record["run"], statistics)
+    totals = ["step", "samples", *SPENT, MEASURED]
     each = trace[totals].diff().fillna(trace[totals])  # of a piece
+    count, measuring = (each[name].to_numpy(dtype=float) for name in ("step", MEASURED))
     granted = [trace[f"{name}_granted"].to_numpy(dtype=float) for name in ("batch_size", "block_size")]
-    taken = [trace[name].to_numpy(dtype=float) for name in ("batch_size", "block_size")]
+    smallest = profile.batches[0], profile.blocks[0]
+    taken = [
+        np.maximum(trace[name].to_numpy(dtype=float), least)
+        for name, least in zip(("batch_size", "block_size"), smallest, strict=True)
+    ]
     try:
-        profile.step_seconds(*granted)
-        seconds = profile.step_seconds(
-            *(np.maximum(sizes, least[0]) for sizes, least in zip(taken, (profile.batches, profile.blocks), strict=True))
-        )
+        profile.step_seconds(*granted)  # refuses
+        plain = profile.step_seconds(*taken)
     except ValueError as error:
-        raise ValueError(f"run {run}: {error}") from error
+        raise ValueError(f"run {record['run']}: {error}") from error
+    if profile.measured is not None and profile.statistics.intersection(statistics):
+        pieces = (count - measuring) * plain + measuring * profile.step_seconds(*taken, measuring=True)
+    elif statistics:
+        pieces = count * plain * (1 + _share(trace, each))
+    else:
+        pieces = count * plain
+    return Replay(samples=np.append(0.0, trace["samples"].to_numpy(dtype=float)), seconds=np.append(0.0, np.cumsum(pieces)))
+
+
+def _pieces(runs: Runs, run: str, statistics: Sequence[str]) -> pd.DataFrame:
+    """The trace with the number of steps so far that measured any of these statistics."""
+    if not runs.has_steps(run):
+        trace = runs.trace(run, (*PIECES, MEASURED))
+        return trace.assign(**{MEASURED: trace[MEASURED].fillna(trace["step"] if statistics else 0)})
+    trace = runs.trace(run, (*PIECES, *statistics))
+    return trace.assign(**{MEASURED: trace[list(statistics)].notna().any(axis=1).cumsum()})
+
+
+def _share(trace: pd.DataFrame, each: pd.DataFrame) -> np.ndarray:
+    """The seconds of measuring over those of training, over all steps of the same size; sums make it the same if compacted."""
     spent = each[list(SPENT)].groupby([trace[name] for name in SIZED], sort=False).transform("sum")
     train, measure = (spent[name].to_numpy(dtype=float) for name in SPENT)
-    share = np.divide(measure, train, out=np.zeros_like(train), where=train > 0)
-    pieces = each["step"].to_numpy(dtype=float) * seconds * (1 + share)
-    return Replay(samples=np.append(0.0, trace["samples"].to_numpy(dtype=float)), seconds=np.append(0.0, np.cumsum(pieces)))
+    share: np.ndarray = np.divide(measure, train, out=np.zeros_like(train), where=train > 0)
+    return share
 
 
 def read_profile(path: str | Path) -> Profile:
@@ -152,28 +183,41 @@ def read_profile(path: str | Path) -> Profile:
         raise ValueError(f"{path}: settings is {settings!r}; names with values are expected, such as precision: fp32")
     if not isinstance(steps, Sequence) or isinstance(steps, str):
         raise ValueError(f"{path}: steps is {steps!r}; a list of {{batch: ..., seconds: ...}} is expected")
-    seconds = dict(_step(entry, name=f"{path}: step {at}") for at, entry in enumerate(steps, start=1))
-    sizes = [(entry.get("block", 1), entry["batch"]) for entry in steps]
+    sizes = [_size(entry, name=f"{path}: step {at}") for at, entry in enumerate(steps, start=1)]
     blocks, batches = (tuple(sorted({size[at] for size in sizes})) for at in (0, 1))
     _check_grid(sizes, blocks, batches, name=str(path))
+    shape = len(blocks), len(batches)
     return Profile(
         file=str(path),
         **{name: str(content[name]) for name in ("device", "date", "dataset", "model")},
         settings={str(name): value for name, value in settings.items()},
         blocks=blocks,
         batches=batches,
-        seconds=np.array([[seconds[block, batch] for batch in batches] for block in blocks]),
+        seconds=_times(steps, "seconds", shape, name=str(path)),
+        measured=_times(steps, "measured", shape, name=str(path)) if all("measured" in entry for entry in steps) else None,
+        statistics=frozenset(map(str, content.get("statistics") or ())),
     )
 
 
-def _step(entry: Any, *, name: str) -> tuple[tuple[int, int], float]:
+def _size(entry: Any, *, name: str) -> tuple[int, int]:
+    """Block and batch of a step."""
     _check_names(entry, STEP_NEEDED, STEP_KNOWN, name=name)
-    block, batch, seconds = entry.get("block", 1), entry["batch"], entry["seconds"]
+    block, batch = entry.get("block", 1), entry["batch"]
     if any(type(size) is not int or size < 1 for size in (block, batch)):
         raise ValueError(f"{name} has batch {batch!r} and block {block!r}; whole numbers from 1 up are expected")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ValueError(f"{name} (batch {batch}, block {block}) has seconds {seconds!r}; a finite number above 0 is expected")
-    return (block, batch), float(seconds)
+    return block, batch
+
+
+def _times(steps: Sequence[Mapping[str, Any]], key: str, shape: tuple[int, int], *, name: str) -> np.ndarray:
+    """A column of the steps, which are in the order of the grid."""
+    for at, entry in enumerate(steps, start=1):
+        value = entry[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(
+                f"{name}: step {at} (batch {entry['batch']}, block {entry.get('block', 1)}) has {key} {value!r}; "
+                "a finite number above 0 is expected"
+            )
+    return np.array([entry[key] for entry in steps], dtype=float).reshape(shape)
 
 
 def _check_names(entry: Any, needed: Sequence[str], known: Sequence[str], *, name: str) -> None:

@@ -174,9 +174,10 @@ def _device(table: Table) -> str:
     if found is None:
         return ""
     blocks = f", blocks {span(found.blocks)}" if found.blocks != (1,) else ""
+    known = f"its own times where {_list(sorted(found.statistics))} are measured, else " if found.measured is not None else ""
     return (
         f"Replayed seconds: each step takes what {found.file} has for its size on {found.device} ({found.date}; batches "
-        f"{span(found.batches)}{blocks}); measuring keeps the share of training that it had in the run."
+        f"{span(found.batches)}{blocks}); for measuring, {known}the share of training that it had in the run."
     )
 
 

@@ -56,10 +56,10 @@ def profile(overrides: Sequence[str], *, conf: Path, output: Path | None = None)
     """Measure the step times of the run that the overrides describe and write them.
 
     Each value is the median over ROUNDS visits, for which all sizes take turns, of the mean of steps in a row, by the trainer's
-    own step and clocks: `seconds` is the train clock of a step that measures nothing, `measured` train and measure clock of one
-    that measures STATISTICS. The interval is distribution-free: order statistics of the visits, by the binomial distribution (David
-    and Nagaraja 2003, Order Statistics, section 7.1). The first step of a visit is not timed: it pays for the change of size.
-    Without `sizes=` they are the powers of two up to the largest batch that fits, and that one. Raises ValueError.
+    own step and clocks (train + measure): `seconds` of a step that measures nothing, `measured` of one that measures STATISTICS.
+    The interval is distribution-free: order statistics of the visits, by the binomial distribution (David and Nagaraja 2003,
+    Order Statistics, section 7.1). The first step of a visit is not timed: it pays for the change of size. Without `sizes=` the
+    batches are the powers of two up to the largest one that fits, and that one. Raises ValueError.
     """
     ranks.refuse_several("a profile")
     own, cfg = _composed(overrides, conf=conf)
@@ -125,7 +125,7 @@ class Steps:
         self.trainer.steps.clear()
 
     def visit(self, shape: BatchShape, count: int, *, measuring: bool) -> float:
-        """The mean seconds of `count` steps in a row: of training, or of a measuring step as a whole."""
+        """The mean seconds of `count` steps in a row, train + measure."""
         self.hold(shape, measuring=measuring)
         room = self.room(shape)
         left = 0.0 if self.trainer.task.has_blocks else room
@@ -134,11 +134,11 @@ class Steps:
             if not left:  # no step is cut by the end of a text; a new epoch lays out its columns, as in a run
                 self.trainer.task.train.restart_epoch()
                 left = room
-            before = self._spent(measuring=measuring)
+            before = self._spent()
             self.trainer.step()
             left -= 1
             if at:  # the first pays for the change of size
-                spent += self._spent(measuring=measuring) - before
+                spent += self._spent() - before
         return spent / count
 
     def room(self, shape: BatchShape) -> float:
@@ -179,9 +179,9 @@ class Steps:
             self.gauge.reset()
         self.trainer.step()
 
-    def _spent(self, *, measuring: bool) -> float:
-        seconds = self.trainer.clock.seconds
-        return seconds["train"] + (seconds["measure"] if measuring else 0.0)
+    def _spent(self) -> float:
+        """Training seconds as tables have them."""
+        return self.trainer.clock.seconds["train"] + self.trainer.clock.seconds["measure"]
 
 
 def largest_that_fits(fits: Callable[[int], bool], *, limit: int) -> int:
