@@ -87,6 +87,11 @@ class Profile:
                 f"{first['title']}: {self.file} is a profile of {self.dataset} / {self.model}; name one of this workload, "
                 f"which `{MAKE} dataset={first['dataset']} model={first['model']}` makes"
             )
+        if first["settings"].get("ranks", 1) > 1:
+            raise ValueError(
+                f"{first['title']}: runs of {first['settings']['ranks']} processes each, and {self.file} has the step times of one; "
+                "leave --device out"
+            )
         for name, value in self.settings.items():
             if name not in first["settings"] or not _same(first["settings"][name], value):
                 theirs = f"{name}={first['settings'][name]}" if name in first["settings"] else "no such setting"
@@ -122,7 +127,8 @@ def replay(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay:
     one pass over per-sample gradients, whichever is asked for. A trace says which steps those were; a run that was compacted by
     an older version does not, and counts as measured throughout. Where the profile cannot say what measuring costs, it keeps
     the share that it had on the run's own device: t (1 + m), m = seconds_measure / seconds_train over all steps of a size.
-    Evaluations and the scores of a curriculum are not replayed. Raises ValueError for a size outside the profile.
+    Evaluations and the scores of a curriculum are not replayed, and a batch that went through the model in pieces is timed as
+    the profile has it. Raises ValueError for a size outside the profile.
     """
     statistics = str(record["statistics"]).split()
     trace = _pieces(runs, record["run"], statistics)

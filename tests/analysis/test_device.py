@@ -207,6 +207,12 @@ def test_a_profile_of_another_workload_or_of_other_sizes_is_refused_in_one_line(
     assert said in err
 
 
+def test_runs_of_several_processes_are_refused(results, tmp_path):
+    results.add(settings={"ranks": 2})
+    with pytest.raises(ValueError, match="runs of 2 processes each"):
+        table(read(results.folder), device=read_profile(profile_in(tmp_path)))
+
+
 def test_a_missing_file_is_named(cli, retimed):
     code, _, err = cli("tables", str(retimed.folder), "--device", "nowhere.yaml")
     assert code == 1
