@@ -89,7 +89,7 @@ class Profile:
             )
         if first["settings"].get("ranks", 1) > 1:
             raise ValueError(
-                f"{first['title']}: runs of {first['settings']['ranks']} processes each, and {self.file} has the step times of one; "
+                f"{first['title']}: runs of {first['settings']['ranks']} processes each, and {self.file} has step times of one; "
                 "leave --device out"
             )
         for name, value in self.settings.items():
