@@ -54,6 +54,7 @@ bench: $(READY) ## what measuring costs, in time and memory, as ratios to the pl
 	$(BIN)/python bench/schedulers.py
 	$(BIN)/python bench/blocks.py
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/reading.py
 	$(BIN)/python -m bench.coverage
 

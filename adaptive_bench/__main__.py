@@ -15,6 +15,7 @@ GROUPS = {
         "train": "one run, or with -m or a sweep file many; takes Hydra's overrides and flags",
         "plan": "the runs that train would make with the same overrides, and which of them are done; trains nothing",
         "tune": "the learning rate of every arm of a sweep, with the same budget and on seeds of their own",
+        "profile": "seconds of a step by batch size on this device, as a file for tables --device; takes Hydra's overrides",
         "calibrate": "what DEBA needs to know about an architecture, from one run at a fixed batch size; takes Hydra's overrides",
         "fetch": "download a data set into ROOT/NAME, where dataset.root=ROOT finds it",
         "list": "every option of every setting, with one line each",
@@ -59,7 +60,7 @@ def complete(arguments: list[str], line: str) -> int:
     if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
         print(*COMMANDS)
         return 0
-    if words[1] not in ("train", "plan", "calibrate"):
+    if words[1] not in ("train", "plan", "calibrate", "profile"):
         return 0  # the shell offers files
     os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
     return train(arguments)
@@ -164,6 +165,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/calibrations/MODEL-DATASET-BATCH.yaml"
     )
     command.set_defaults(run=calibrate)
+    command = commands.add_parser("profile", description=COMMANDS["profile"])
+    command.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE",
+        help="model=..., dataset=..., device=... as for train; sizes=1,2,4 (batches) and blocks=16,32 (of texts) are its own",
+    )  # fmt: skip
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.yaml", help="default: RESULTS/profiles/MODEL-DATASET-PRECISION-DEVICE.yaml"
+    )
+    command.set_defaults(run=profile)
     command = commands.add_parser("plan", description=COMMANDS["plan"])
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="sweep=..., arm=A,B, seed=range(5)... as for train")
     add_config_dir(command)
@@ -195,17 +205,19 @@ def add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-mixed-timing", action="store_true", help="print seconds although devices, threads or jobs differ"
     )
+    command.add_argument("--device", metavar="FILE", help="re-time runs by a profile; see `adaptive-bench profile`")
     command.add_argument("--allow-mixed-versions", action="store_true", help="pool runs of other sources or torch")
 
 
 def question(chosen: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `add_question` as those of `analysis.table`."""
-    from adaptive_bench.analysis import read_goals
+    from adaptive_bench.analysis import read_goals, read_profile
 
     names = ("baseline", "target", "margin", "allow_mixed_timing", "allow_mixed_versions")
     return {name: getattr(chosen, name) for name in names} | {
         "endpoint": {"updates": "steps"}.get(chosen.endpoint, chosen.endpoint),
         "targets": read_goals(chosen.targets) if chosen.targets else None,
+        "device": read_profile(chosen.device) if chosen.device else None,
     }
 
 
@@ -322,6 +334,19 @@ def calibrate(chosen: argparse.Namespace) -> None:
     from adaptive_bench.experiment.calibration import calibrate
 
     print(f"calibration: {calibrate(chosen.overrides, conf=conf(), output=chosen.output)}")
+
+
+def profile(chosen: argparse.Namespace) -> None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from adaptive_bench.experiment.profile import profile
+
+    try:
+        made = profile(chosen.overrides, conf=conf(), output=chosen.output)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
+    print(f"profile: {made.file}: {made.said}")
 
 
 def serve_bench(chosen: argparse.Namespace) -> None:

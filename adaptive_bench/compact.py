@@ -24,7 +24,8 @@ import pyarrow.compute as pc  # type: ignore[import-untyped,unused-ignore]
 import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
 
 from adaptive_bench.files import is_held
-from adaptive_bench.schema import EVALUATIONS, IDENTITY_FORM, PIECES, READ, SIZED, WEIGHTS, check_form
+from adaptive_bench.schema import EVALUATIONS, IDENTITY_FORM, MEASURED, PIECES, READ, SIZED, WEIGHTS, check_form
+from adaptive_bench.stats import Stat
 
 
 def parts(results: Path) -> list[Path]:
@@ -59,9 +60,10 @@ def _pieces(part: Path) -> dict[str, pd.DataFrame]:
 
 
 def pieces(results: Path, run: str) -> pd.DataFrame:
-    """The pieces of a folded run, with the columns PIECES; none if it diverged at once."""
+    """The pieces of a folded run, with the columns PIECES and MEASURED (nan if unknown); none if it diverged at once."""
     found = [_pieces(part)[run] for part in parts(results) if run in _pieces(part)]
-    return found[0] if found else pd.DataFrame(columns=list(PIECES), dtype=int)
+    frame = found[0] if found else pd.DataFrame(columns=list(PIECES), dtype=int)
+    return frame if MEASURED in frame else frame.assign(**{MEASURED: np.nan})
 
 
 def steps(results: Path, run: str) -> pd.DataFrame:
@@ -191,11 +193,12 @@ def _write(results: Path, folders: Sequence[Path]) -> None:
 
 
 def _sizes(run: Path) -> pa.Table:
-    trace = table(run / "trace.parquet", columns=PIECES, only=True).to_pandas()
+    trace = table(run / "trace.parquet", columns=PIECES).to_pandas()
+    trace[MEASURED] = trace[[*{*Stat}.intersection(trace)]].notna().any(axis=1).cumsum()
     alike = trace[list(SIZED)].assign(samples=trace["samples"].diff().fillna(trace["samples"]))
     ends = alike.ne(alike.shift(-1)).any(axis=1)
     ends.iloc[-2:] = True  # a last step that the budget cut says nothing of the scheduler
-    return pa.Table.from_pandas(trace[ends], preserve_index=False).replace_schema_metadata()
+    return pa.Table.from_pandas(trace.loc[ends, [*PIECES, MEASURED]], preserve_index=False).replace_schema_metadata()
 
 
 def _evaluations(run: Path) -> pa.Table:

@@ -1,6 +1,7 @@
 """Files that several processes share: each is complete or absent, and a lock says whether somebody writes them."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,18 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # already renamed, or never created
             part.unlink()
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file that is to be written. Raises ValueError if it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written ({error}); choose another with -o FILE") from error
 
 
 def is_held(lock: Path) -> bool:

@@ -85,6 +85,7 @@ EVALUATIONS = (*POSITION, "split", "value", "loss")
 # what is kept of a compacted run's steps, at the end of each piece of equal ones
 SIZED = ("batch_size", "batch_size_granted", "block_size", "block_size_granted")
 PIECES = ("step", "samples", *SPENT, *SIZED)
+MEASURED = "measured_steps"  # so far: steps with a statistic; kept beside PIECES, but not by older versions
 WEIGHTS = "weights.pt"  # the state_dict of the trained model, in the folder of a run with keep_weights=true
 
 PACKAGE = __name__.partition(".")[0]

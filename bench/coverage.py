@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from adaptive_bench.analysis import verdict
-from adaptive_bench.analysis.arms import PARTS, STATUSES, Arm, ArmSummary, Question, _parts, _speedup
+from adaptive_bench.analysis.arms import PARTS, STATUSES, Arm, ArmSummary, Question, _parts
+from adaptive_bench.analysis.arms import speedup as speedup_of
 from adaptive_bench.analysis.compare import Comparison, difference, ratio
 from adaptive_bench.analysis.detectable import ALPHA, detectable
 from adaptive_bench.analysis.intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
@@ -156,7 +157,7 @@ def grids(shape: str, samples: np.ndarray, *, tables: int, n: int = 5, seed: int
         for speed in (1, SPEEDUP):
             scales = EPOCH / speed * np.exp(together + rng.normal(0, OWN, n))
             arms.append(arm([run(samples, curve(samples / scale), target=target) for scale in scales]))
-        found.append(_speedup("samples", baseline=arms[0], arm=arms[1]))
+        found.append(speedup_of("samples", baseline=arms[0], arm=arms[1]))
     return Speedups.of(found, truth=SPEEDUP)
 
 
@@ -176,7 +177,7 @@ def noise(*, tables: int, n: int = 5, seed: int = 0, sizes: tuple[float, float] 
             values = [SHAPES[shape](samples / scale) + rng.normal(0, size, len(samples)) for scale in scales]
             arms.append(arm([run(samples, each, target=target) for each in values]))
         found["first"].append(ratio(*({seed: at.first for seed, at in each.crossings.items()} for each in arms)))
-        found["sustained"].append(_speedup("samples", baseline=arms[0], arm=arms[1]))
+        found["sustained"].append(speedup_of("samples", baseline=arms[0], arm=arms[1]))
     return {name: Speedups.of(each, truth=1) for name, each in found.items()}
 
 
@@ -203,7 +204,8 @@ def judged_table(
                 label=str(at), counts=dict.fromkeys(STATUSES, 0) | {"done": n}, missing=(), value=NO_INTERVAL, change=found,
                 p_worse=question.p_worse(found) if found else math.nan, totals={}, reached=n, costs={},
                 speedups={"samples": ratio(usual[1], cost)} if here else {}, parts={}, log_rank=math.nan, detectable=NO_INTERVAL,
-                inactive=0, early=0, unconfirmed=0, first=0, published=(), verdict="" if here else verdict.BASELINE,
+                inactive=0, early=0, unconfirmed=0, first=0, published=(), control_of="",
+                verdict="" if here else verdict.BASELINE,
             )
         )  # fmt: skip
     return _judged(rows, question)

@@ -6,6 +6,7 @@ Figures are imported apart (`from adaptive_bench.analysis import figures`), beca
 from .across import Across, across
 from .compare import Comparison, difference, holm, ratio
 from .detectable import detectable
+from .device import Profile, read_profile, replay
 from .goals import Goal, read_goals, write_goals
 from .intervals import Interval, log_t_interval, t_interval
 from .notes import notes
@@ -23,6 +24,7 @@ __all__ = [
     "Crossing",
     "Goal",
     "Interval",
+    "Profile",
     "Replication",
     "Runs",
     "Table",
@@ -40,7 +42,9 @@ __all__ = [
     "read",
     "read_claims",
     "read_goals",
+    "read_profile",
     "render",
+    "replay",
     "report",
     "t_interval",
     "table",

@@ -12,6 +12,7 @@ from . import verdict
 from .acting import acted
 from .compare import NONE, BySeed, Comparison, difference, ratio, ratio_of_means
 from .detectable import detectable
+from .device import Profile, Replay, replay
 from .intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
 from .labels import control_of
 from .published import Claim, about
@@ -21,6 +22,7 @@ from .targets import COSTS, Crossing, crossings
 
 STATUSES = ("done", "diverged", "failed", "interrupted", "running")
 PARTS = ("statistical", "hardware", "overhead")  # of a speed-up in seconds
+REPLAYED = "replayed"  # the cost in seconds under the profile of a device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class ArmSummary:
 class Arm:
     """An arm's records; by seed, the values of the metric of runs that are done, and the crossing of every run that counts.
 
+    `replays`, of runs that are done, are there if a device was asked for.
     Plain dictionaries, because pandas takes longer for five values than everything else here.
     """
 
@@ -95,14 +98,25 @@ class Arm:
     records: Sequence[Mapping[str, Any]]
     values: Mapping[int, float]
     crossings: Mapping[int, Crossing]
+    replays: Mapping[int, Replay] | None = None
 
     @classmethod
-    def of(cls, runs: Runs, label: str, records: Sequence[Mapping[str, Any]], *, metric: str, target: float) -> "Arm":
+    def of(
+        cls,
+        runs: Runs,
+        label: str,
+        records: Sequence[Mapping[str, Any]],
+        *,
+        metric: str,
+        target: float,
+        device: Profile | None = None,
+    ) -> "Arm":
         return cls(
             label=label,
             records=records,
             values={record["seed"]: float(record[metric]) for record in records if record["status"] == "done"},
             crossings=crossings(runs, records, target=target),
+            replays={row["seed"]: replay(runs, row, device) for row in records if row["status"] == "done"} if device else None,
         )
 
     @property
@@ -110,8 +124,24 @@ class Arm:
         """The records of runs that are done."""
         return {record["seed"]: record for record in self.records if record["status"] == "done"}
 
+    @property
+    def costs(self) -> tuple[str, ...]:
+        return COSTS if self.replays is None else (*COSTS, REPLAYED)
+
+    def whole(self, cost: str) -> dict[int, float]:
+        """What each run that is done spent in all."""
+        if cost == REPLAYED:
+            return {seed: found.total for seed, found in (self.replays or {}).items()}
+        return {seed: float(record[cost]) for seed, record in self.done.items()}
+
     def spent(self, cost: str) -> dict[int, float]:
         """What each run spent to reach the target; inf is a miss."""
+        if cost == REPLAYED:
+            replays = self.replays or {}  # a run without one is not done, and so a miss
+            return {
+                seed: replays[seed].until(found.samples) if seed in replays else math.inf
+                for seed, found in self.crossings.items()
+            }
         return {seed: getattr(found, cost) for seed, found in self.crossings.items()}
 
     def followed(self, cost: str) -> dict[int, float]:
@@ -119,8 +149,8 @@ class Arm:
 
         inf if it diverged, failed or was interrupted, for such a run never reaches the target.
         """
-        done = self.done
-        return {seed: float(done[seed][cost]) if seed in done else math.inf for seed in self.crossings}
+        whole = self.whole(cost)
+        return {seed: whole.get(seed, math.inf) for seed in self.crossings}
 
     @property
     def is_control(self) -> bool:
@@ -171,9 +201,9 @@ class Question:
 
 def row(runs: Runs, arm: Arm, *, baseline: Arm, question: Question) -> ArmSummary:
     """The summary of an arm; what needs the other arms is filled in by the table."""
-    found, done = arm.crossings.values(), arm.done.values()
+    found = arm.crossings.values()
     change = None if arm is baseline else question.change(baseline.values, arm.values)
-    speedups = {} if arm is baseline else {cost: speedup(cost, baseline=baseline, arm=arm) for cost in COSTS}
+    speedups = {} if arm is baseline else {cost: speedup(cost, baseline=baseline, arm=arm) for cost in arm.costs}
     statuses = [record["status"] for record in arm.records]
     return ArmSummary(
         label=arm.label,
@@ -182,9 +212,9 @@ def row(runs: Runs, arm: Arm, *, baseline: Arm, question: Question) -> ArmSummar
         value=question.value(arm.values),
         change=change,
         p_worse=question.p_worse(change) if change else math.nan,
-        totals={cost: log_t_interval(float(record[cost]) for record in done) for cost in COSTS},
+        totals={cost: log_t_interval(arm.whole(cost).values()) for cost in arm.costs},
         reached=sum(math.isfinite(each.samples) for each in found),
-        costs={cost: _cost(cost, arm) for cost in COSTS},
+        costs={cost: _cost(cost, arm) for cost in arm.costs},
         speedups=speedups,
         parts={} if arm is baseline else _parts(baseline=baseline, arm=arm),
         log_rank=math.nan if arm is baseline else _log_rank(baseline, arm),
@@ -248,7 +278,7 @@ def _slack(baseline: Arm, arm: Arm) -> float:
 
 def _horizon(cost: str, arm: Arm) -> float:
     """The most that a run which is done has spent; 0 without such a run."""
-    return max((float(record[cost]) for record in arm.done.values()), default=0.0)
+    return max(arm.whole(cost).values(), default=0.0)
 
 
 def _parts(*, baseline: Arm, arm: Arm) -> dict[str, Comparison]:

@@ -43,9 +43,14 @@ class BreakEven:
             tested = bool(np.isfinite(self.lower).all())
             where = "everywhere" if self.mean[0] > 1 else "nowhere"
             return f"{self.label} pays {where if tested else f'{self._side} {_shown(self.at)} [-]'}"
-        if (self.low, self.high) == (0, LARGEST):
+        if not self.shown:
             return f"{self.label} shows no difference at any B_half"
         return f"{self.label} pays {self._side} {_shown(self.at)} [{_shown(self.low)}, {_shown(self.high)}]"
+
+    @property
+    def shown(self) -> bool:
+        """Whether equal times are rejected at some B_half."""
+        return (self.low, self.high) != (0, LARGEST) and bool(np.isfinite(self.lower).all())
 
     @property
     def _side(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from . import cells, verdict
-from .arms import PARTS, ArmSummary
+from .arms import PARTS, REPLAYED, ArmSummary
 from .compare import PAIRED, RESTRICTED, Comparison
 from .effects import Effect
 from .intervals import Interval
@@ -16,7 +16,7 @@ from .published import Claim, Replication
 from .tables import Table
 
 # names of the numbers, the same for every table; a reader of the cells sees tokens where samples are tokens
-NAMES = {"samples": "samples", "steps": "updates", "seconds": "seconds"}
+NAMES = {"samples": "samples", "steps": "updates", "seconds": "seconds", REPLAYED: "replayed seconds"}
 VERDICT, QUALITY, TOTAL, COST, SPEEDUP, STABILITY = GROUPS = ("verdict", "quality", "whole runs", "cost", "speed-up", "stability")
 STEADINESS = {  # heading and decimals; -1 for two significant digits
     "changes": ("changes of size", 1),
@@ -27,7 +27,8 @@ STEADINESS = {  # heading and decimals; -1 for two significant digits
     "calibration_samples": ("samples calibrated on", 0),
     "tuning_samples": ("samples tuned on", 0),
 }
-TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training_seconds"}
+TOTALS = {"samples": "samples_trained", "steps": "updates", "seconds": "training_seconds", REPLAYED: "replayed_training_seconds"}
+CLOCKS = ("seconds", REPLAYED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,13 @@ def columns(table: Table) -> list[Column]:
         *_metric(table),
         *_padding(table),
         *(_total(table, cost=cost, heading=heading) for cost, heading in table.totals.items()),
-        *(_cost(cost, heading=f"{names[cost]} to target") for cost in table.costs),
+        *(_cost(cost, heading=f"{names[cost]} to target") for cost in (*table.costs, *table.replayed)),
         *_misses(table, names),
-        *(_speedup(cost, heading=f"speed-up, {names[cost]}", group=SPEEDUP) for cost in table.costs if cost != end),
+        *(
+            _speedup(cost, heading=f"speed-up, {names[cost]}", group=SPEEDUP)
+            for cost in (*table.costs, *table.replayed)
+            if cost != end
+        ),
         *(_part(part) for part in PARTS if table.timed),
         *(_steadiness(table, name, heading, decimals) for name, (heading, decimals) in STEADINESS.items()),
     ]  # fmt: skip
@@ -198,7 +203,7 @@ def _claim(claim: Claim, ours: Replication) -> dict[str, Any]:
 
 def _total(table: Table, *, cost: str, heading: str) -> Column:
     """What whole runs spent: seconds with their interval."""
-    if cost != "seconds":
+    if cost not in CLOCKS:
         return Column(
             TOTAL,
             heading,
@@ -216,11 +221,11 @@ def _total(table: Table, *, cost: str, heading: str) -> Column:
 
 def _cost(cost: str, *, heading: str) -> Column:
     """What an arm spent to reach the target."""
-    name = f"{NAMES[cost]}_to_target"
+    name = f"{_key(cost)}_to_target"
 
     def text(row: ArmSummary) -> str:
         value = row.costs[cost].value.mean
-        shown = cells.number(value, decimals=cells.decimals(value) if cost == "seconds" else 0)
+        shown = cells.number(value, decimals=cells.decimals(value) if cost in CLOCKS else 0)
         return shown if row.costs[cost].complete or math.isinf(value) else f"median {shown}"
 
     def raw(row: ArmSummary) -> dict[str, Any]:
@@ -228,6 +233,11 @@ def _cost(cost: str, *, heading: str) -> Column:
         return _bounds(name, row.costs[cost].value) | {f"{name}_kind": kind}
 
     return Column(COST, heading, text, raw)
+
+
+def _key(cost: str) -> str:
+    """Of a cost among the numbers."""
+    return NAMES[cost].replace(" ", "_")
 
 
 def _misses(table: Table, names: dict[str, str]) -> list[Column]:
@@ -258,7 +268,7 @@ def _speedup(cost: str, *, heading: str, group: str) -> Column:
         shown = _unlike(row) or cells.speedup(row.speedups[cost].effect)
         return f"{shown} (to the budget)" if row.speedups[cost].method.startswith(RESTRICTED) else shown
 
-    return Column(group, heading, text, lambda row: _comparison(f"speedup_{NAMES[cost]}", row.speedups.get(cost)))
+    return Column(group, heading, text, lambda row: _comparison(f"speedup_{_key(cost)}", row.speedups.get(cost)))
 
 
 def _steadiness(table: Table, name: str, heading: str, decimals: int) -> Column:

@@ -311,6 +311,8 @@ def break_even(table: Table, *, legend: bool = True) -> Figure:
 
     def finish(axes: Axes) -> None:
         axes.axhline(1, linewidth=1, color=INK)
+        if not math.isnan(here := table.half_saturation):
+            axes.axvline(max(here, BREAK_EVENS[0]), linewidth=0.8, linestyle=":", color=INK)
         _log_axis(axes, "x")
         _log_axis(axes, "y")
 

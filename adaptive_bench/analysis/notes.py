@@ -10,6 +10,7 @@ from adaptive_bench.schema import TIMING
 
 from . import cells, verdict
 from .compare import WELCH
+from .device import span
 from .effects import explained
 from .intervals import Interval
 from .metrics import more_is_better, unit
@@ -57,6 +58,7 @@ def notes(table: Table) -> tuple[str, ...]:
         _unpaired(table),
         _rates(table),
         _timing(table),
+        _device(table),
         _physical(table.records),
         _by_length(table.records),
         _memory(table.records),
@@ -156,8 +158,10 @@ def _effects(table: Table) -> list[str]:
 
 
 def _break_even(table: Table) -> str:
-    found = [str(each) for each in table.break_evens]
-    return f"In time, by the device's half-saturation size B_half: {'; '.join(found)}." if found else ""
+    found = [str(each) for each in table.break_evens if each.shown]  # on some device there is a difference
+    here = table.half_saturation
+    device = f"; {table.device.device}: {here:.3g}" if table.device and not math.isnan(here) else ""
+    return f"In time, by the device's half-saturation size B_half: {'; '.join(found)}{device}." if found else ""
 
 
 def _published(table: Table) -> list[str]:
@@ -208,6 +212,18 @@ def _timing(table: Table) -> str:
     if table.timed:
         return f"Seconds were timed under mixed or unknown conditions and are not comparable: {named}."
     return f"Seconds are left out, because they were timed under mixed or unknown {named}; --allow-mixed-timing prints them."
+
+
+def _device(table: Table) -> str:
+    found = table.device
+    if found is None:
+        return ""
+    blocks = f", blocks {span(found.blocks)}" if found.blocks != (1,) else ""
+    known = f"its own times where {_list(sorted(found.statistics))} are measured, else " if found.measured is not None else ""
+    return (
+        f"Replayed seconds: each step takes what {found.file} has for its size on {found.device} ({found.date}; batches "
+        f"{span(found.batches)}{blocks}); for measuring, {known}the share of training that it had in the run."
+    )
 
 
 def _physical(records: pd.DataFrame) -> str:

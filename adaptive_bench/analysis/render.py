@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from .columns import GROUPS, QUALITY, VERDICT, raw_effect, raw_rows, text_frame
+from .columns import GROUPS, QUALITY, STABILITY, VERDICT, raw_effect, raw_rows, text_frame
 from .notes import EXPLANATIONS, notes
 from .tables import Table
 
@@ -149,10 +149,11 @@ def _plain(value: Any) -> Any:
 
 
 def print_text(tables: Sequence[Table], console: Console, *, wide: bool = False, explain: bool = False) -> None:
-    """Tables for a terminal: the verdicts first, then the metric; `wide` adds every other group of columns."""
+    """Tables for a terminal: the verdicts first, then the metric; `wide` adds all other columns, a device those of costs."""
     for table in tables:
         console.print(f"\n{table.title}", style="bold", markup=False)
-        for group in GROUPS if wide else (VERDICT, QUALITY):
+        costs = [group for group in GROUPS if table.device and group != STABILITY]
+        for group in GROUPS if wide else costs or (VERDICT, QUALITY):
             frame = text_frame(table, [group])
             grid = Grid(*frame.columns, title=group, title_justify="left")
             for cell in frame.itertuples(index=False):

@@ -4,13 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
 from . import baseline as baselines
 from . import cells, metrics
-from .arms import Arm, ArmSummary, Question, judged, row
-from .break_even import BreakEven, break_even
+from .arms import REPLAYED, Arm, ArmSummary, Question, judged, row
+from .break_even import BreakEven, break_even, half_saturation
 from .compare import Comparison, holm
+from .device import Profile
 from .effects import Effect, effects
 from .goals import Goal, goal
 from .published import Claim, Replication, read_claims
@@ -51,10 +53,19 @@ class Table:
     stability: pd.DataFrame | None = field(repr=False, compare=False)  # means over an arm's runs, if they were asked for
     wanted: str | None
     siblings: tuple[str, ...]
+    device: Profile | None = None  # under which the runs are re-timed
 
     @property
     def target(self) -> float:
         return self.goal.target
+
+    @property
+    def half_saturation(self) -> float:
+        """B_half of the device whose profile the table has; nan without one."""
+        if self.device is None:
+            return math.nan
+        sizes = np.outer(self.device.blocks, self.device.batches)
+        return half_saturation(sizes.ravel().astype(float), np.asarray(self.device.seconds).ravel())
 
     @property
     def costs(self) -> list[str]:
@@ -62,10 +73,16 @@ class Table:
         return [cost for cost in COSTS if self.timed or cost != "seconds"]
 
     @property
+    def replayed(self) -> list[str]:
+        """The cost that is printed beside them if a device was asked for."""
+        return [REPLAYED] if self.device else []
+
+    @property
     def totals(self) -> dict[str, str]:
         """The headings of what whole runs spent, by cost; none for a cost that is the table's metric."""
         names = {"samples": f"{self.counted_in} trained", "steps": "updates", "seconds": "training seconds"}
-        return {cost: names[cost] for cost in self.costs if cost != self.metric}
+        names |= {REPLAYED: "replayed training seconds"}
+        return {cost: names[cost] for cost in (*self.costs, *self.replayed) if cost != self.metric}
 
     def held(self, row: ArmSummary) -> list[tuple[Claim, Replication]]:
         """Each published value for an arm, with what the test values of its runs that are done say of it."""
@@ -99,6 +116,7 @@ def table(
     allow_mixed_versions: bool = False,
     claims: Sequence[Claim] | None = None,
     wide: bool = False,
+    device: Profile | None = None,
 ) -> list[Table]:
     """A table for each workload.
 
@@ -109,7 +127,8 @@ def table(
     (default 0.5), else percent (default 1). Seconds of runs that differ in device, threads, jobs or allocator are left out unless
     `allow_mixed_timing`; runs of different sources or versions of torch are refused unless `allow_mixed_versions`. `claims`
     (default: those of published.yaml) are of test values and stand beside them, not beside another metric. `wide` adds how
-    steadily runs trained, and their hidden costs, for which every trace is read. Raises ValueError.
+    steadily runs trained, and their hidden costs, for which every trace is read. `device` adds the seconds that runs would take
+    under the step times of a device (see `device.replay`). Raises ValueError.
     """
     metrics.check(runs.records, metric=metric)
     baselines.check(runs.records, wanted=baseline)
@@ -124,9 +143,11 @@ def table(
             f"one target for {len(groups)} workloads ({titles}); give each its own with --targets FILE, "
             "which `adaptive-bench targets RESULTS -o FILE` writes"
         )
-    if not allow_mixed_versions:
-        for group in groups:
+    for group in groups:
+        if not allow_mixed_versions:
             _refuse_mixed_versions(group)
+        if device is not None:
+            device.check(group)
     if metric != "final":
         claims = ()
     elif claims is None:
@@ -140,6 +161,7 @@ def table(
         _table(
             runs, records=group, metric=metric, wanted=baseline, goals=goals, endpoint=endpoint, margin=margin,
             mixed=allow_mixed_timing, claims=claims, siblings=near, stability=steady,
+            device=device,
         )
         for group, near, steady in zip(groups, siblings, steadiness, strict=True)
     ]  # fmt: skip
@@ -158,12 +180,16 @@ def _table(
     claims: Sequence[Claim],
     siblings: tuple[str, ...],
     stability: pd.DataFrame | None,
+    device: Profile | None,
 ) -> Table:
     chosen = baselines.choose(records, wanted=wanted)
     workload = records["workload"].iloc[0]
     wished = goals.get(workload) or goal(runs, baseline=records[records["label"] == chosen])
     logs, percent = metrics.on_logs(records, metric=metric), metrics.is_percent(records, metric=metric)
-    arms = [Arm.of(runs, label, rows, metric=metric, target=wished.target) for label, rows in runs.arms[workload].items()]
+    arms = [
+        Arm.of(runs, label, rows, metric=metric, target=wished.target, device=device)
+        for label, rows in runs.arms[workload].items()
+    ]
     usual = next(arm for arm in arms if arm.label == chosen)
     timed = mixed or not mixed_timing(records)
     question = Question(
@@ -206,6 +232,7 @@ def _table(
         stability=stability,
         wanted=wanted,
         siblings=siblings,
+        device=device,
     )
 
 

@@ -36,11 +36,13 @@ def trim_heap() -> None:
 
 
 class Gauge(Protocol):
-    """Reads the peak of memory since the last reset, as a share of what this process could take at most."""
+    """Reads the peak of memory since the last reset: as a share of what this process could take at most, and in bytes."""
 
     def reset(self) -> None: ...
 
     def used(self) -> float: ...
+
+    def peak(self) -> int: ...
 
 
 def gauge(device: torch.device) -> Gauge:
@@ -64,6 +66,10 @@ class CudaGauge:
     def used(self) -> float:
         free, _ = torch.cuda.mem_get_info(self.device)
         return torch.cuda.max_memory_reserved(self.device) / (free + torch.cuda.memory_reserved(self.device))
+
+    def peak(self) -> int:
+        """Of allocated memory: what an earlier, larger batch has left reserved is not this one's."""
+        return torch.cuda.max_memory_allocated(self.device)
 
 
 @final
@@ -95,7 +101,11 @@ class CpuGauge:
         self.capacity = status["VmRSS"] + min(room)
 
     def used(self) -> float:
-        return _table(PROCESS / "status")["VmHWM"] / self.capacity
+        return self.peak() / self.capacity
+
+    def peak(self) -> int:
+        """Of the resident set: the data and the libraries of the process, too."""
+        return _table(PROCESS / "status")["VmHWM"]
 
 
 class _MallInfo(ctypes.Structure):

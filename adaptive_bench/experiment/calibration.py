@@ -1,7 +1,6 @@
 """Calibration of DEBA for an architecture, from one run at a fixed batch size."""
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +17,7 @@ from scipy.stats import spearmanr
 from adaptive_bench.execution import ranks
 from adaptive_bench.experiment.build import RunSpec, plan
 from adaptive_bench.experiment.run import train
-from adaptive_bench.files import replacing
+from adaptive_bench.files import check_writable, replacing
 from adaptive_bench.schedulers.epoch_signals import SIGNALS, confidence
 
 LEAST = 4  # smallest number of epochs with all three signals
@@ -85,14 +84,7 @@ def _check(cfg: DictConfig, output: Path) -> None:
     count = math.ceil(cfg.epochs) - 2
     if count < LEAST:
         raise ValueError(f"epochs={cfg.epochs}: signals of {max(count, 0)} epochs; epochs={LEAST + 2} or more is expected")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.is_dir():
-            raise IsADirectoryError("it is a folder")
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise ValueError(f"{output} cannot be written ({error}); choose another with -o FILE") from error
+    check_writable(output)
 
 
 def _finished(planned: RunSpec) -> tuple[Mapping[str, Any], pd.DataFrame]:
