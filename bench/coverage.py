@@ -1,8 +1,8 @@
 """Whether the statistics of the tables keep their promises, on simulated tables whose truth is known.
 
-`python bench/coverage.py [--tables 4000] [--part means|grids|noise|family|power|verdicts]` prints, for each part, how often
-intervals hold the truth, how far speed-ups are off, how often some p or verdict is wrong, and the power at the stated detectable
-effect. All of it goes through the functions that make the tables. Without --part it takes about half an hour.
+`python bench/coverage.py [--tables 4000] [--part means|causes|grids|noise|family|power|verdicts]` prints, for each part, how
+often intervals hold the truth, how far speed-ups are off, how often some p or verdict is wrong, and the power at the stated
+detectable effect. All of it goes through the functions that make the tables. Without --part it takes about half an hour.
 """
 
 import argparse
@@ -18,8 +18,10 @@ from rich.table import Table
 from adaptive_bench.analysis import verdict
 from adaptive_bench.analysis.arms import PARTS, STATUSES, Arm, ArmSummary, Question, _parts
 from adaptive_bench.analysis.arms import speedup as speedup_of
+from adaptive_bench.analysis.break_even import break_even
 from adaptive_bench.analysis.compare import Comparison, difference, ratio
 from adaptive_bench.analysis.detectable import ALPHA, detectable
+from adaptive_bench.analysis.effects import EFFECTS, effects
 from adaptive_bench.analysis.intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
 from adaptive_bench.analysis.tables import _judged
 from adaptive_bench.analysis.targets import Crossing, crossing
@@ -44,6 +46,7 @@ EPOCH = 10_000  # samples in one time scale
 EVERY = (9.0, 4.5, 2.2, 1.1, 0.9)  # evaluations until the baseline crosses; the arm takes half as many
 GEOMETRIC = {"first": 0.05, "factor": 1.3}
 NOISES = ((0.003, 0.009), (0.005, 0.015))  # of the baseline and of the arm
+HALF = 400.0  # B_half of the device on which two arms take the same time
 RESOLUTION, ACCURACY, SPREAD, MARGIN = 0.05, 93.0, 0.3, 0.5  # points
 
 
@@ -145,6 +148,55 @@ def run(samples: np.ndarray, values: np.ndarray, *, target: float) -> Crossing:
 def arm(found: list[Crossing]) -> Arm:
     """An arm whose runs crossed the target here."""
     return Arm(label="", records=(), values={}, crossings=dict(enumerate(found)))
+
+
+def causes(*, n: int, tables: int, seed: int = 0) -> dict[str, float]:
+    """Coverage of the effects that an arm has and its controls have not, and of its break-even on devices, with n runs an arm."""
+    rng = np.random.default_rng(seed)
+    truths = {"variation": 1.5, "order": 1.1, "feedback": 1.0}
+    question = Question(
+        metric="final", logs=False, percent=True, resolution=RESOLUTION, maximise=True, endpoint="samples", margin=MARGIN,
+        family=2, seeds=set(range(n)), claims=(),
+    )  # fmt: skip
+    found: dict[str, list[Interval]] = {name: [] for name in truths}
+    changes, evens = [], []
+    for _ in range(tables):
+        together = rng.normal(0, SHARED, n)
+        arms = [_labelled("gns", np.exp(together + rng.normal(0, OWN, n)), rounded(rng.normal(ACCURACY, SPREAD, n)))]
+        for name, truth in truths.items():
+            spent = truth * np.exp(together + rng.normal(0, OWN, n))
+            arms.append(_labelled(f"gns: {EFFECTS[name]}", spent, rounded(rng.normal(ACCURACY, SPREAD, n))))
+        for effect in effects(arms, question=question):
+            found[effect.name].append(effect.speedup.effect)
+            changes.append(effect.change.effect)
+        # half the updates for so many samples that both take the same time at HALF
+        both = [np.exp(together + rng.normal(0, OWN, n)) for _ in range(2)]
+        baseline, other = ((1_000.0, 32_000.0), (500.0, HALF * 500 + 32_000.0))
+        made = [
+            arm([_crossing(samples * scale, steps=steps * scale) for scale in scales])
+            for (steps, samples), scales in zip((baseline, other), both, strict=True)
+        ]
+        even = break_even(*made)
+        assert even is not None
+        evens.append(Interval(mean=even.at, low=even.low, high=even.high, n=n))
+    shares = {f"effect: {name}": covered(found[name], truths[name]) for name in truths}
+    return shares | {"effect on the metric": covered(changes, 0), "break-even": covered(evens, HALF)}
+
+
+def _labelled(label: str, spent: np.ndarray, values: np.ndarray) -> Arm:
+    of = {"scheduler.of": label.partition(": ")[0]} if ": " in label else {}
+    return Arm(
+        label=label,
+        records=({"settings": of},),
+        values=dict(enumerate(values.tolist())),
+        crossings={seed: _crossing(cost) for seed, cost in enumerate(spent.tolist())},
+    )
+
+
+def _crossing(samples: float, *, steps: float = 1.0) -> Crossing:
+    return Crossing(
+        samples=samples, steps=steps, train=1.0, measure=0.0, line=samples, first=samples, confirmed=True, early=False
+    )
 
 
 def grids(shape: str, samples: np.ndarray, *, tables: int, n: int = 5, seed: int = 0) -> Speedups:
@@ -266,6 +318,12 @@ def print_means(console: Console, tables: int) -> None:
     _print(console, "coverage of 95 % intervals (%)", ["", *(f"n = {n}" for n in found)], rows)
 
 
+def print_causes(console: Console, tables: int) -> None:
+    found = {n: causes(n=n, tables=tables) for n in (3, 5, 10)}
+    rows = [[name, *(_percent(found[n][name]) for n in found)] for name in found[3]]
+    _print(console, "effects against controls, break-even: coverage (%)", ["", *(f"n = {n}" for n in found)], rows)
+
+
 def print_grids(console: Console, tables: int) -> None:
     rows = []
     for shape in SHAPES:
@@ -318,7 +376,7 @@ def print_verdicts(console: Console, tables: int) -> None:
 
 
 PRINTED = {
-    "means": print_means, "grids": print_grids, "noise": print_noise,
+    "means": print_means, "causes": print_causes, "grids": print_grids, "noise": print_noise,
     "family": print_family, "power": print_power, "verdicts": print_verdicts,
 }  # fmt: skip
 

@@ -142,8 +142,6 @@ CONTROLS = ("fixed_large", "jump", "doubling", "zaremba", "block")  # and the me
 
 
 def test_the_sweeps_of_methods_leave_out_none():
-    replays = {"replay", "shuffled", "reversed", "mean_matched", "jump"}
-    assert {run["scheduler"] for run in swept("controls").choices} == replays
     arms = {file.stem for file in (conf() / "arm").glob("*.yaml")}
     assert {run["arm"] for run in swept("schedulers").choices} == {arm for arm in arms if not arm.startswith(CONTROLS)}
     rules = {run["scheduler@block_scheduler"] for run in swept("blocks").choices}

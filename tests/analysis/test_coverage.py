@@ -21,6 +21,11 @@ def test_intervals_hold_the_truth_as_often_as_they_say(n):
         assert share == pytest.approx(0.95, abs=error(0.95)), name
 
 
+def test_effects_and_break_evens_hold_the_truth_as_often_as_they_say():
+    for name, share in coverage.causes(n=5, tables=TABLES).items():
+        assert share == pytest.approx(0.95, abs=error(0.95)), name
+
+
 @pytest.mark.parametrize("shape", coverage.SHAPES)
 def test_speed_ups_on_a_grid_of_nine_evaluations(shape):
     found = coverage.grids(shape, coverage.grid(shape, every=9.0), tables=40)
