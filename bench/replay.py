@@ -1,82 +1,107 @@
-"""Whether a profile gives back the seconds of the machine that it was made on: profile, train, profile, train ... and compare.
+"""Whether a step takes in a run what it takes in a profile of the same machine.
 
-Four small workloads: images, vectors, a recurrent text model, a transformer. Of each, three arms: a fixed size, one that grows
-through sizes that lie between those of the profile, and the gradient noise scale, which measures. A round trains them, with a
-profile before and after; `off` is the median over rounds of the geometric mean of both replays over the measured seconds (train +
-measure) - 1, and 5 % are allowed. `drift` is the largest ratio of two profiles that follow each other, which nothing but the
-machine decides. About ten minutes on two cores, and to be run alone:
+Four small workloads: images, vectors, a recurrent text model, a transformer. Of each, three arms: a fixed size, one that grows,
+and the gradient noise scale, which measures. Shared machines change their speed by tens of percent within minutes, so that a
+profile made before a run says nothing here. Therefore both are done in turn: after every tenth of a second of a run's own steps,
+as many steps of the same sizes are visited as a profile visits them, and their seconds are added up beside the run's (train +
+measure). `off` is the ratio of the two sums - 1; 5 % are allowed. What a profile does beyond that, medians and interpolation, is
+exact or tested. A few minutes on two cores, to be run alone:
 
-    python bench/replay.py [--threads N] [--rounds N]
+    python bench/replay.py [--threads N] [--only image|vector|text|transformer]
 """
 
 import argparse
-import math
-import statistics
-import subprocess
-import sys
 import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from adaptive_bench.analysis import Runs, read, read_profile, replay
+from adaptive_bench.__main__ import conf
+from adaptive_bench.experiment.build import build, plan
+from adaptive_bench.experiment.profile import HELD, STATISTICS, Steps
+from adaptive_bench.loggers.base import Logger, Row
+from adaptive_bench.sizes import BatchShape
+from adaptive_bench.training.trainer import Trainer
 
 ALLOWED = 0.05
-# epochs are so many that an arm takes a second or more
+TURN = 0.1  # seconds of a run's own steps between two comparisons
 WORKLOADS = {
     "image": ["dataset=digits", "model=cnn_small", "epochs=12"],
     "vector": ["dataset=synthetic_nonconvex", "model=mlp", "epochs=8"],
-    "text": ["dataset=markov_text", "model=lstm_small", "epochs=6"],
-    "transformer": ["dataset=markov_text", "model=gpt_mini", "model.width=64", "model.layers=2", "epochs=1"],
+    "text": ["dataset=markov_text", "model=lstm_small", "epochs=8"],
+    "transformer": ["dataset=markov_text", "model=gpt_mini", "model.width=64", "model.layers=2", "epochs=2"],
 }
-SIZES = "sizes=32,64,128,256"
-# one evaluation at the end; sizes inside the profile, also of a rule that may choose any
-RUNS = ["batch_size.minimum=32", "batch_size.maximum=256", "evaluate_every=1000", "scheduler.initial=32", "optimizer.lr=0.01"]
-ARMS = "scheduler=fixed,linear,gns"
+RUN = ["batch_size.minimum=32", "batch_size.maximum=256", "evaluate_every=1000", "scheduler.initial=32", "optimizer.lr=0.01"]
+ARMS = {"fixed": [], "linear": ["scheduler=linear"], "gns": ["scheduler=gns"]}
 
 
-def command(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "adaptive_bench", *words], check=True, stdout=subprocess.DEVNULL)
+class Beside(Logger):
+    """Visits the same steps in another trainer while a run waits; the run's clocks stand meanwhile."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        self.waiting: list[tuple[BatchShape, bool, float]] = []
+        self.own = self.visited = self.last = 0.0
+
+    def start(self, steps: Sequence[Row], evaluations: Sequence[Row]) -> None:
+        pass
+
+    def step(self, row: Row) -> None:
+        spent = row["seconds_train"] + row["seconds_measure"]
+        measured = any(row.get(str(name)) is not None for name in STATISTICS)
+        if not row["cut"]:
+            self.waiting.append((BatchShape(row["batch_size"], row["block_size"]), measured, spent - self.last))
+        self.last = spent
+        if sum(seconds for *_, seconds in self.waiting) > TURN:
+            self.compare()
+
+    def compare(self) -> None:
+        self.own += sum(seconds for *_, seconds in self.waiting)
+        for (shape, measured), count in Counter((shape, measured) for shape, measured, _ in self.waiting).items():
+            self.visited += count * self.steps.visit(shape, count, measuring=measured)
+        self.waiting.clear()
+
+    def evaluation(self, row: Row) -> None:
+        pass
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        pass
 
 
-def compared(runs: Runs, before: Path, after: Path) -> dict[str, tuple[float, float]]:
-    """By arm: the geometric mean of its replays under both profiles over its own seconds, and the later replay over the other."""
-    first, second = read_profile(before), read_profile(after)
-    found = {}
-    for record in (row for arms in runs.arms.values() for rows in arms.values() for row in rows):
-        then, later = (replay(runs, record, profile).total for profile in (first, second))
-        found[record["label"]] = (math.sqrt(then * later) / record["seconds"], later / then)
-    return found
+def trainer(overrides: Sequence[str]) -> Trainer:
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return build(cfg, plan(cfg, cast(DictConfig, HydraConfig.get())))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=WORKLOADS)
     chosen = parser.parse_args()
-    table = Table("workload", "arm", "off, median", "of each round", f"within {ALLOWED:.0%}", "drift")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for workload in [chosen.only] if chosen.only else WORKLOADS:
-            task = [*WORKLOADS[workload], f"threads={chosen.threads}"]
-            profiles = [folder / f"{workload}{at}.yaml" for at in range(chosen.rounds + 1)]
-            command("profile", *task, SIZES, "-o", str(profiles[0]))
-            rounds = []
-            for at in range(chosen.rounds):
-                results = folder / f"{workload}{at}"
-                command("train", "-m", *task, *RUNS, ARMS, f"results={results}", "progress=false")
-                command("profile", *task, SIZES, "-o", str(profiles[at + 1]))
-                rounds.append(compared(read(results), profiles[at], profiles[at + 1]))
-            for arm in rounds[0]:
-                off = [each[arm][0] - 1 for each in rounds]
-                drift = max((each[arm][1] for each in rounds), key=lambda ratio: abs(math.log(ratio))) - 1
-                middle = statistics.median(off)
-                table.add_row(
-                    workload, arm, f"{middle:+.1%}", " ".join(f"{each:+.0%}" for each in sorted(off)),
-                    "yes" if abs(middle) <= ALLOWED else "no", f"{drift:+.0%}",
-                )  # fmt: skip
+    table = Table("workload", "arm", "steps", "seconds in the run", "in visits", "off", f"within {ALLOWED:.0%}")
+    for name in [chosen.only] if chosen.only else WORKLOADS:
+        task = [*WORKLOADS[name], f"threads={chosen.threads}", "progress=false"]
+        for arm, words in ARMS.items():
+            run = trainer([*task, *RUN, *words])
+            beside = Beside(Steps(trainer=trainer([*task, *HELD])))
+            run.loggers = (beside,)
+            with tempfile.TemporaryDirectory() as folder:
+                run.checkpoint = Path(folder) / "checkpoint.pt"
+                run.run()
+            off = beside.visited / beside.own - 1
+            table.add_row(
+                name, arm, f"{len(run.steps):,}", f"{beside.own:.2f}", f"{beside.visited:.2f}", f"{off:+.1%}",
+                "yes" if abs(off) <= ALLOWED else "no",
+            )  # fmt: skip
     Console(width=110).print(table)
 
 

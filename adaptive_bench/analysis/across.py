@@ -28,7 +28,7 @@ class Across:
     `profiles` (Dolan and More 2002): the share of workloads on which an arm's cost is at most `factors` times the least of all
     arms; `low` and `high` hold 95 % of the same shares after resampling seeds. The cost of an arm on a workload is the median
     over its runs of the `endpoint`'s cost to the target, inf for a miss. `ranks` has a row an arm, `best` a row a kind of
-    workload. `left_out` are arms that some workload lacks, `without_target` workloads that have no target.
+    workload. Controls take no part. `left_out` are arms that some workload lacks, `without_target` workloads that have no target.
     """
 
     endpoint: str
@@ -47,7 +47,7 @@ class Across:
 def across(runs: Runs, tables: Sequence[Table]) -> Across | None:
     """None where there are no two arms on no two workloads with a target. Same runs, same result: the resampling is seeded."""
     usable = [table for table in tables if not math.isnan(table.target)]
-    names = [[row.label for row in table.rows if row.started] for table in usable]
+    names = [[row.label for row in table.rows if row.started and not row.control_of] for table in usable]
     arms = [name for name in names[0] if all(name in others for others in names)] if names else []
     if len(usable) < 2 or len(arms) < 2:
         return None

@@ -16,7 +16,7 @@ from adaptive_bench.schema import CHOICES
 CONTROLS = ("replay", "shuffled", "reversed", "mean_matched", "mean_matched_samples", "jump")
 SLOTS = {"scheduler": "batch_size", "block_scheduler": "block_size"}  # the size that each drives
 # settings of the run and not of what it learns: the sweep takes its own
-OWN = ("seed", "results", "threads", "progress", "logger", "keep_weights", "checkpoint_every")
+OWN = ("seed", "results", "progress", "logger", "keep_weights", "checkpoint_every")
 CHOSEN = tuple(name for name in CHOICES if name not in ("arm", *SLOTS))
 
 
