@@ -122,7 +122,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="adaptive-bench")
     commands.add_parser("train", add_help=False)
     for name, function in (("tables", tables), ("report", report), ("status", status), ("compact", compact)):
         command = commands.add_parser(name, description=COMMANDS[name])
@@ -302,7 +302,7 @@ def tune(chosen: argparse.Namespace) -> None:
 
 def controls(chosen: argparse.Namespace) -> int:
     from adaptive_bench.analysis import read
-    from adaptive_bench.experiment.controls import write_controls
+    from adaptive_bench.analysis.controls import write_controls
 
     folder = chosen.write or chosen.results / "controls"
     written = write_controls(read(chosen.results), chosen.arm, folder)

@@ -170,6 +170,7 @@ OTHER_DEFAULTS = {  # yaml and Python differ on purpose
     ("model", "lstm_650"): {"dropout", "init"},
     ("model", "lstm_1500"): {"dropout", "init"},
     ("model", "mobilenet_v3_small_cpu"): {"batch_norm_momentum"},  # for short runs
+    ("scheduler", "mean_matched_samples"): {"match"},  # options of one class
     ("scheduler", "deba"): {"weights"},  # the names of the weights, each left open
 }
 

@@ -79,6 +79,15 @@ class Runs:
         steps: pd.DataFrame = compact.table(path, columns=columns, only=True).to_pandas()
         return steps
 
+    def config(self, run: str) -> str:
+        """The text of a run's config.yaml: all its settings. Raises ValueError for a run without one."""
+        if compact.holds(self.folder, run):
+            return str(compact.record(self.folder, run)["config"])
+        try:
+            return (self.folder / "runs" / run / "config.yaml").read_text()
+        except OSError as error:
+            raise ValueError(f"run {run}: its config.yaml cannot be read ({error.strerror}); let the run start again") from error
+
     def has_steps(self, run: str) -> bool:
         """Whether the trace of a finished run has a row a step; that of a compacted one has not."""
         return (self.folder / "runs" / run / "trace.parquet").exists()

@@ -27,8 +27,8 @@ ESTIMATORS: dict[str, tuple[GradientEstimator, frozenset[Stat]]] = {
 }
 CASES = [(name, scale) for scale in SAMPLES for name in list(ESTIMATORS)[:3]]
 CASES += [("2 micro-batches", 30.0), ("8 micro-batches", 30.0)]
-MARKS = {scale: () if scale == 1.0 else (pytest.mark.slow,) for scale in SAMPLES}  # every test run draws from the cheapest
-every_scale = pytest.mark.parametrize("noise_scale", [pytest.param(scale, marks=MARKS[scale]) for scale in SAMPLES])
+every_scale = pytest.mark.parametrize("noise_scale", SAMPLES)
+pytestmark = pytest.mark.slow  # every worker would draw for itself; test_per_sample.py has a fast test of unbiased moments
 
 
 def inner_product(model: nn.Module, batch: Batch) -> Tensor:
@@ -51,7 +51,7 @@ def draws(noise_scale: float) -> dict[str, dict[Stat, np.ndarray]]:
     return {name: {stat: np.array(values) for stat, values in stats.items()} for name, stats in seen.items()}
 
 
-@pytest.mark.parametrize(("name", "noise_scale"), [pytest.param(*case, marks=MARKS[case[1]]) for case in CASES])
+@pytest.mark.parametrize(("name", "noise_scale"), CASES)
 def test_moments_are_known_within_two_percent(name: str, noise_scale: float) -> None:
     seen = draws(noise_scale)[name]
     for stat, truth in ((Stat.GRAD_VARIANCE, noise_scale), (Stat.GRAD_SQ_NORM, 1.0)):

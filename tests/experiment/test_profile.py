@@ -91,6 +91,7 @@ def test_a_profile_is_written_and_read(cli, tmp_path):
     assert "replayed_training_seconds_mean" in out
 
 
+@pytest.mark.slow
 def test_without_sizes_the_powers_of_two_up_to_what_the_data_set_has(cli, tmp_path):
     code, out, _ = cli("profile", *TEXT, "batch_size.minimum=16", "-o", str(tmp_path / "p.yaml"))
     assert code == 0

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from adaptive_bench.analysis import read
-from adaptive_bench.experiment.controls import CONTROLS, write_controls
+from adaptive_bench.analysis.controls import CONTROLS, write_controls
 from tests.analysis.conftest import Results
 
 SMALL = ("model=mlp", "dataset.train_size=200", "epochs=2", "evaluate_every={first: 0.2, factor: 1.3}", "batch_size.maximum=64")
@@ -91,6 +91,7 @@ def _sizes(runs, run: str) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 def test_a_sweep_can_be_written_and_planned_without_training(cli) -> None:
     _train(cli, *GNS, "lr_rule=sqrt", seeds="0,1")
     code, out, err = cli("controls", "results", "gns + sqrt", "--write", "mine")
@@ -105,6 +106,7 @@ def test_a_sweep_can_be_written_and_planned_without_training(cli) -> None:
     assert "control of gns + sqrt" in out
 
 
+@pytest.mark.slow
 def test_a_seed_that_no_trace_is_named_for_is_refused(cli) -> None:
     _train(cli, *GNS, seeds="0,1")
     assert cli("controls", "results", "gns", "--write", "mine")[0] == 0

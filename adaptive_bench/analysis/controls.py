@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from adaptive_bench.analysis import Runs
-from adaptive_bench.analysis.labels import control_of
-from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.files import replacing
 from adaptive_bench.schema import CHOICES
+
+from .labels import control_of
+from .read import Runs
 
 CONTROLS = ("replay", "shuffled", "reversed", "mean_matched", "mean_matched_samples", "jump")
 SLOTS = {"scheduler": "batch_size", "block_scheduler": "block_size"}  # the size that each drives
@@ -58,6 +56,8 @@ def _name(arm: str, at: int | None) -> str:
 
 
 def _sweep(runs: Runs, arm: str, records: Sequence[Mapping[str, Any]]) -> str:
+    from omegaconf import OmegaConf  # most who import the analysis write no sweep
+
     record = records[0]
     slot = _driven(arm, record)
     seeds = {int(each["seed"]): str(each["run"]) for each in records}
@@ -68,7 +68,7 @@ def _sweep(runs: Runs, arm: str, records: Sequence[Mapping[str, Any]]) -> str:
             "two are the least"
         )
     following = {seed: seeds[order[(at + 1) % len(order)]] for at, seed in enumerate(order)}
-    config = OmegaConf.to_container(OmegaConf.create(RunFolder(runs.folder, record["run"]).config()))
+    config = OmegaConf.to_container(OmegaConf.create(runs.config(record["run"])))
     assert isinstance(config, dict)
     settings = {key: _seedless(value, seed=config["seed"]) for key, value in config.items() if key not in (*OWN, slot)}
     chosen = {name: record[name] or None for name in CHOSEN}
