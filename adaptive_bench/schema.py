@@ -26,6 +26,7 @@ CHOICES = (
     "batching",
     "arm",
 )  # the options that were chosen, by their names
+SLOTS = {"scheduler": "batch_size", "block_scheduler": "block_size"}  # the size that each drives
 OUTCOME = ("status", "reason", "metric", "maximise", "best", "final", "samples", "steps")
 SPLITTING = ("physical_batch", "split_steps")  # most rows that went through the model at once; steps in which that was not all
 # all positions; their least share of padding; standard deviation over mean of the samples a step; the statistics measured

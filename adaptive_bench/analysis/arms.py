@@ -81,6 +81,11 @@ class ArmSummary:
         return self.counts["done"]
 
     @property
+    def idle(self) -> bool:
+        """Whether at least half of the runs that reached the target had done nothing else than the baseline by then."""
+        return bool(self.reached) and 2 * self.inactive >= self.reached
+
+    @property
     def started(self) -> int:
         """Runs that count: all but those that are still running."""
         return sum(self.counts.values()) - self.counts["running"]
@@ -153,8 +158,9 @@ class Arm:
         return {seed: whole.get(seed, math.inf) for seed in self.crossings}
 
     @property
-    def is_control(self) -> bool:
-        return bool(control_of(self.records[0]["settings"])[0])
+    def control_of(self) -> str:
+        """The label of the arm whose control this is; "" of an arm that is none."""
+        return control_of(self.records[0]["settings"])[0]
 
     def missed(self) -> bool:
         return any(math.isinf(found.samples) for found in self.crossings.values())
@@ -224,7 +230,7 @@ def row(runs: Runs, arm: Arm, *, baseline: Arm, question: Question) -> ArmSummar
         unconfirmed=sum(not each.confirmed for each in found),
         first=sum(each.first != each.samples for each in found),
         published=about(question.claims, records=arm.records),
-        control_of=control_of(arm.records[0]["settings"])[0],
+        control_of=arm.control_of,
     )
 
 
@@ -236,7 +242,7 @@ def judged(arm: ArmSummary, *, maximise: bool, endpoint: str) -> str:
         return verdict.CONTROL
     if arm.reached < arm.started:
         return verdict.MISSED
-    if arm.reached and 2 * arm.inactive >= arm.reached:
+    if arm.idle:
         return verdict.NOT_YET
     found = verdict.speed(arm.speedups[endpoint], p=arm.speedup_holm)
     if found != verdict.FASTER:

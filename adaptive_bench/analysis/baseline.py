@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from adaptive_bench.schema import SLOTS
+
 PREFERRED = "fixed_small"
 
 
@@ -27,6 +29,6 @@ def check(records: pd.DataFrame, *, wanted: str | None) -> None:
 
 
 def _plainness(record: dict[Any, Any]) -> tuple[bool, float, float, bool, str]:
-    initial = (record["settings"].get(f"{slot}.initial") for slot in ("scheduler", "block_scheduler"))
+    initial = (record["settings"].get(f"{slot}.initial") for slot in SLOTS)
     batch, block = (float(size) if isinstance(size, int | float) else math.inf for size in initial)
     return record["block_scheduler"] != "fixed", batch, block, record["lr_rule"] != "none", record["label"]

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_bench.files import replacing
-from adaptive_bench.schema import CHOICES
+from adaptive_bench.schema import CHOICES, SLOTS
 
 from .labels import control_of
 from .read import Runs
 
 CONTROLS = ("replay", "shuffled", "reversed", "mean_matched", "mean_matched_samples", "jump")
-SLOTS = {"scheduler": "batch_size", "block_scheduler": "block_size"}  # the size that each drives
 # settings of the run and not of what it learns: the sweep takes its own
 OWN = ("seed", "results", "progress", "logger", "keep_weights", "checkpoint_every")
 CHOSEN = tuple(name for name in CHOICES if name not in ("arm", *SLOTS))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from .arms import Arm, ArmSummary, Question, speedup
 from .compare import Comparison
-from .labels import control_of
 from .verdict import SIGNIFICANT
 
 # what each control leaves out, in the order in which effects are peeled off
@@ -46,7 +45,7 @@ def effects(arms: Sequence[Arm], *, question: Question) -> tuple[Effect, ...]:
     for label, arm in own.items():
         for name, control in EFFECTS.items():
             other = own.get(f"{label}: {control}")
-            if other is not None and control_of(other.records[0]["settings"])[0] == label:
+            if other is not None and other.control_of == label:
                 found.append(
                     Effect(
                         arm=label,

@@ -4,6 +4,7 @@ The baseline is drawn in the colour of the text. More than ten other arms share 
 stand together and those of other panels are grey lines: no colour means two arms at a time.
 """
 
+import html
 import io
 import math
 import re
@@ -148,8 +149,7 @@ def sizes(runs: Runs, table: Table, *, column: str = "batch_size", legend: bool 
 
 def speedups(runs: Runs, table: Table, *, legend: bool = True) -> Figure:
     """The speed-up of the endpoint against the target's level; a line ends where a run misses the target."""
-    records, names = table.records, {"samples": table.counted_in, "steps": "updates"}
-    reference = records[records["label"] == table.baseline]
+    reference = table.records[table.records["label"] == table.baseline]
     found: dict[str, list[tuple[float, Interval]]] = {}
     for level, target in levels(runs, baseline=reference, fractions=LEVELS).items():
         spent = {label: _spent(runs, table, arm, target=target) for label, arm in runs.arms[table.workload].items()}
@@ -170,7 +170,7 @@ def speedups(runs: Runs, table: Table, *, legend: bool = True) -> Figure:
 
     return _figure(
         table, draw, finish, x=f"target (% of the way to the median best of {_plain(table.baseline)})",
-        y=f"speed-up in {names.get(table.endpoint, table.endpoint)}", legend=legend,
+        y=f"speed-up in {table.name_of(table.endpoint)}", legend=legend,
     )  # fmt: skip
 
 
@@ -185,8 +185,8 @@ def reached(runs: Runs, table: Table, *, legend: bool = True) -> Figure:
         # a run that diverged or failed never reaches the target, however long it is followed
         never = ~hit & (arm["status"] != "done").to_numpy()
         follow = np.where(never, np.nanmax([*ends, 1.0]), ends)[~hit]
-        sf = stats.ecdf(stats.CensoredData(uncensored=spent[hit], right=follow)).cdf
-        found[str(label)] = (np.append(0.0, sf.quantiles), np.append(0.0, sf.probabilities))
+        share = stats.ecdf(stats.CensoredData(uncensored=spent[hit], right=follow)).cdf
+        found[str(label)] = (np.append(0.0, share.quantiles), np.append(0.0, share.probabilities))
     end = float(np.nanmax([*counted[table.endpoint], 1.0]))
 
     def draw(axes: Axes, label: str, look: Look) -> None:
@@ -237,7 +237,6 @@ def forest(table: Table, *, of: str) -> Figure:
     For a speed-up what could not have been detected is shaded; for a change, what lies within the margin.
     """
     rows = [row for row in table.rows if row.change is not None]
-    names = {"samples": table.counted_in, "steps": "updates"}
     on_logs = of == "speedup" or table.logs
     looked = looks(table)
     with _styled():
@@ -270,7 +269,7 @@ def forest(table: Table, *, of: str) -> Figure:
         axes.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(
-            f"speed-up in {names.get(table.endpoint, table.endpoint)} to the target (right is faster)"
+            f"speed-up in {table.name_of(table.endpoint)} to the target (right is faster)"
             if of == "speedup"
             else f"{'ratio' if table.logs else 'difference'} in {table.header}"
         )
@@ -361,7 +360,7 @@ def svg(figure: Figure, *, alt: str, name: str) -> str:
     inside = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", inside).replace(INK, "currentColor")
     inside = re.sub(r' transform="rotate\(-0 [^"]*"', "", inside)
     inside = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: _shorter(found[0]), inside)
-    return f'<svg role="img" aria-label="{_attribute(alt)}" {size[0]}>{inside.strip()}'
+    return f'<svg role="img" aria-label="{html.escape(alt)}" {size[0]}>{inside.strip()}'
 
 
 def _shorter(path: str) -> str:
@@ -535,7 +534,3 @@ def _short(label: str, most: int = 26) -> str:
 def _plain(text: str) -> str:
     """A dollar would start a formula."""
     return text.replace("$", "\\$")
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")

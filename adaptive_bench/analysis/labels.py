@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from adaptive_bench.schema import SLOTS
+
 Settings: TypeAlias = Mapping[str, object]
 
 # what an arm may change; everything else says which task is being learned
@@ -29,7 +31,7 @@ def workload(record: Settings, *, settings: Settings) -> str:
 
 def control_of(settings: Settings) -> tuple[str, str]:
     """The arm whose control a run is, and the slot that repeats its sizes; "" of a run that is none."""
-    found = ((settings.get(f"{slot}.of"), slot) for slot in ("scheduler", "block_scheduler"))
+    found = ((settings.get(f"{slot}.of"), slot) for slot in SLOTS)
     return next(((str(arm), slot) for arm, slot in found if arm), ("", ""))
 
 

@@ -70,8 +70,8 @@ def notes(table: Table) -> tuple[str, ...]:
 
 def _question(table: Table) -> str:
     absent = f" (no arm here is labelled {table.wanted!r})" if table.wanted not in (None, table.baseline) else ""
-    cost = {"samples": table.counted_in, "steps": "updates"}.get(table.endpoint, table.endpoint)
     margin = f"{table.margin:g} {'points' if table.percent else '%' if table.logs else ''}".strip()
+    cost = table.name_of(table.endpoint)
     return f"Verdicts: {cost} to the target against {table.baseline}{absent}, margin {margin}; p over {table.family} tests."
 
 

@@ -92,10 +92,6 @@ class Runs:
         """Whether the trace of a finished run has a row a step; that of a compacted one has not."""
         return (self.folder / "runs" / run / "trace.parquet").exists()
 
-    def of(self, workload: str) -> pd.DataFrame:
-        """The records of one workload."""
-        return self.records[self.records["workload"] == workload]
-
     @cached_property
     def arms(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
         """The records as dictionaries, by workload and by label."""

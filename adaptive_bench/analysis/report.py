@@ -166,11 +166,10 @@ def _fronts(found: Table) -> dict[str, Any] | None:
     costs = _costs(found)
     if not costs:
         return None
-    names = {"samples": f"by {found.counted_in}", "steps": "by updates", "seconds": "by seconds"}
     places = {cost: {place.label: str(place) for place in front(found, cost=cost)} for cost in costs}
     labels = [row.label for row in found.rows if row.n]
     return {
-        "header": ["arm", *(names[cost] for cost in costs)],
+        "header": ["arm", *(f"by {found.name_of(cost)}" for cost in costs)],
         "rows": [[label, *(places[cost][label] for cost in costs)] for label in labels],
     }
 

@@ -7,8 +7,6 @@ from .arms import ArmSummary
 from .intervals import Interval
 from .tables import Table
 
-COSTS = {"steps": "updates", "seconds": "seconds"}
-
 
 def sentences(table: Table) -> list[str]:
     """One sentence an arm, in the order of the rows."""
@@ -17,7 +15,7 @@ def sentences(table: Table) -> list[str]:
 
 def sentence(table: Table, row: ArmSummary) -> str:
     """The verdict on an arm with the numbers that it rests on; a metric's change is said only where it was judged."""
-    cost = COSTS.get(table.endpoint, table.counted_in)
+    cost = table.name_of(table.endpoint)
     goal = f"the target ({cells.number(table.target, decimals=table.decimals)})"
     if row.verdict == verdict.BASELINE:
         return f"{row.label} is the baseline: {_reached(table, row, cost=cost, goal=goal)}."

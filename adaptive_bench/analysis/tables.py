@@ -93,6 +93,10 @@ class Table:
         values = self.records.loc[of_arm, "final"]
         return [(claim, claim.verdict(values, margin=self.margin, resolution=resolution)) for claim in row.published]
 
+    def name_of(self, cost: str) -> str:
+        """What a cost is counted in, for readers: samples or tokens, updates, seconds."""
+        return {"samples": self.counted_in, "steps": "updates"}.get(cost, cost)
+
     def change(self, change: Comparison) -> str:
         """A change of the metric as text: a ratio on logs, else a difference with its sign."""
         return cells.interval(change.effect, decimals=3 if self.logs else self.decimals, sign=not self.logs)
@@ -200,7 +204,7 @@ def _table(
         maximise=metrics.more_is_better(records, metric=metric),
         endpoint=endpoint,
         margin=margin if margin is not None else 0.5 if percent else 1.0,
-        family=max(1, 2 * (sum(not arm.is_control for arm in arms) - 1)),
+        family=max(1, 2 * (sum(not arm.control_of for arm in arms) - 1)),
         seeds=set(records["seed"]),
         claims=claims,
     )
@@ -254,8 +258,8 @@ def _judged(rows: list[ArmSummary], question: Question) -> tuple[ArmSummary, ...
 
 def _break_evens(baseline: Arm, arms: Sequence[Arm], rows: Sequence[ArmSummary]) -> tuple[BreakEven, ...]:
     """Of every arm that did something else than the baseline before it reached the target; not of controls."""
-    idle = {each.label for each in rows if each.reached and 2 * each.inactive >= each.reached}
-    others = [arm for arm in arms if arm is not baseline and not arm.is_control and arm.label not in idle]
+    idle = {each.label for each in rows if each.idle}
+    others = [arm for arm in arms if arm is not baseline and not arm.control_of and arm.label not in idle]
     return tuple(found for arm in others if (found := break_even(baseline, arm)) is not None)
 
 

@@ -43,7 +43,7 @@ from adaptive_bench.experiment.tuned import Tuned, tuning
 from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
-from adaptive_bench.schema import CHOICES, FORM_LINE
+from adaptive_bench.schema import CHOICES, FORM_LINE, SLOTS
 from adaptive_bench.sizes import Position, SizeRange
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.order import epoch_generator
@@ -54,8 +54,6 @@ from adaptive_bench.training.update import Update
 from adaptive_bench.validation import Count, Positive, Whole, check, check_arguments
 
 Made = TypeVar("Made")
-
-SLOTS = ("scheduler", "block_scheduler")  # of the batch size and of the block size
 
 KINDS: dict[str, Any] = {  # of the settings that no object takes
     "seed": Whole, "epochs": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,

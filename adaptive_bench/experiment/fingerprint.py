@@ -5,6 +5,7 @@ from typing import Any
 
 from adaptive_bench.experiment.content import content
 from adaptive_bench.experiment.recorded import Recorded
+from adaptive_bench.schema import SLOTS
 
 
 def by_content(settings: Mapping[str, Any], recorded: Recorded | None = None) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def by_content(settings: Mapping[str, Any], recorded: Recorded | None = None) ->
     told = dict(settings)
     if "root" in settings["dataset"]:
         told["dataset"] = settings["dataset"] | {"content": content(settings["dataset"])}
-    for slot in ("scheduler", "block_scheduler"):
+    for slot in SLOTS:
         values = (recorded or {}).get(slot, {})
         told[slot] = _told(settings[slot]) | {name: value.digest() for name, value in values.items()}
     return told
