@@ -17,8 +17,8 @@ RESAMPLES = 1_000
 PERCENTILES = (2.5, 97.5)
 STEPS = 60  # points of a profile
 LEAST = 1e-9  # of a cost: where untrained models meet the target, ratios stay finite
-# numbers that a sample of these data sets consists of; synthetic ones have theirs in the settings
-DIMENSIONS = {"digits": 64, "cifar10": 3_072, "cifar100": 3_072, "tiny_imagenet": 12_288}
+# numbers that a sample of these data sets consists of; of others the settings say it
+DIMENSIONS = {"digits": 64, "mnist1d": 40, "cifar10": 3_072, "cifar100": 3_072, "tiny_imagenet": 12_288}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,9 @@ def _kinds(tables: Sequence[Table]) -> list[tuple[str, str, list[int]]]:
     found: dict[tuple[str, Any], list[int]] = {}
     for at, table in enumerate(tables):
         record = table.records.iloc[0]
-        own = record["settings"].get("dataset.dimension") or DIMENSIONS.get(record["dataset"])
+        settings = record["settings"]
+        scaled = 3 * (settings.get("dataset.side") or 0) ** 2
+        own = scaled or settings.get("dataset.dimension") or DIMENSIONS.get(record["dataset"])
         size = record.get("parameters", math.nan)
         properties = {
             "data set": record["dataset"],

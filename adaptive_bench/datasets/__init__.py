@@ -7,6 +7,7 @@ from adaptive_bench.datasets.digits import digits
 from adaptive_bench.datasets.lengths import lengths
 from adaptive_bench.datasets.lines import ptb_lines, wikitext2_lines
 from adaptive_bench.datasets.markov_text import markov_text
+from adaptive_bench.datasets.mnist1d import mnist1d
 from adaptive_bench.datasets.ptb import ptb
 from adaptive_bench.datasets.synthetic_convex import synthetic_convex
 from adaptive_bench.datasets.synthetic_nonconvex import synthetic_nonconvex
@@ -21,6 +22,7 @@ __all__ = [
     "digits",
     "lengths",
     "markov_text",
+    "mnist1d",
     "ptb",
     "ptb_lines",
     "synthetic_convex",

@@ -1,4 +1,4 @@
-"""Generated vectors in two classes, and the task made from them."""
+"""Generated vectors, and the task made from them."""
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from adaptive_bench.validation import Count, checked
 @checked
 def vector_classification(
     inputs: NDArray[np.float64],
-    labels: NDArray[np.bool_],
+    labels: NDArray[np.bool_] | NDArray[np.int64],
     *,
+    classes: int = 2,
     train_size: Count | None,
     validation_size: Count,
     test_size: Count,
@@ -34,5 +35,5 @@ def vector_classification(
             "test": HeldOut(x[size + test], y[size + test], torch.Tensor.contiguous),
         },
         inputs=(dimension,),
-        outputs=1,
+        outputs=1 if classes == 2 else classes,
     )

@@ -1,6 +1,10 @@
+import random
+
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from mnist1d.data import make_dataset  # type: ignore[import-untyped]
 from torch import nn
 from torch.nn import functional as F
 
@@ -81,3 +85,16 @@ def test_evaluation_is_over_the_whole_split_in_evaluation_mode():
     logits = model(held_out.prepare(held_out.inputs))
     assert got.value == pytest.approx(100 * (logits.argmax(1) == held_out.targets).double().mean().item())
     assert got.loss == pytest.approx(F.cross_entropy(logits, held_out.targets).item(), rel=1e-5)
+
+
+def test_mnist1d_is_one_set_of_ten_curves_and_leaves_the_shared_generators_alone():
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    first, second = (task_of("dataset=mnist1d", "dataset.train_size=3500", "dataset.test_size=1000", seed=s) for s in (0, 1))
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+    assert (first.inputs, first.outputs) == ((40,), 10)
+    tested = [task.held_out["test"] for task in (first, second)]
+    assert torch.equal(*(part.inputs.sort(0).values for part in tested))
+    assert not torch.equal(first.train.inputs, second.train.inputs)
+    assert sorted(set(first.train.targets.tolist())) == [*range(10)]
+    made = make_dataset()  # the last thousand are its authors' test set
+    assert sorted(map(tuple, tested[0].inputs.tolist())) == sorted(map(tuple, made["x_test"].astype(np.float32).tolist()))

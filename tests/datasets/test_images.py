@@ -6,7 +6,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from adaptive_bench.datasets.images import read_prepared
+from adaptive_bench.datasets.images import read_prepared, scaled_down
 from adaptive_bench.sizes import BatchShape
 from tests.conftest import composed
 
@@ -113,3 +113,22 @@ def test_tiny_imagenet_may_have_the_first_of_its_classes_only(tmp_path):
     assert task_of("tiny_imagenet", tmp_path, "dataset.classes=20").outputs == 20
     with pytest.raises(InstantiationException, match="labels go from 0 to 19; tiny_imagenet has the classes 0 to 18"):
         task_of("tiny_imagenet", tmp_path, "dataset.classes=19")
+
+
+def test_images_are_scaled_down_to_the_means_of_squares(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    write(tmp_path, images=images)
+    settings = ["dataset=cifar10", f"dataset.root={tmp_path}", "dataset.train_size=40", "dataset.validation_size=10"]
+    task = instantiate(composed(*settings, "dataset.test_size=10", "dataset.side=8").dataset, seed=0, device=torch.device("cpu"))
+    assert task.inputs == (3, 8, 8)
+    means = images.reshape(60, 8, 4, 8, 4, 3).mean((2, 4)).round()
+    parts = [task.train.images, task.held_out["validation"].inputs]
+    seen = {tuple(image.flatten().tolist()) for part in parts for image in part}
+    assert len(seen) == 50
+    assert seen <= {tuple(image) for image in means.reshape(60, -1).astype(int).tolist()}
+    assert task.train.take(BatchShape(4)).inputs.shape == (4, 3, 8, 8)
+
+
+def test_a_side_that_divides_no_image_is_refused():
+    with pytest.raises(ValueError, match="side=5: images of 32 x 32 pixels do not divide into it; choose a divisor of 32"):
+        scaled_down(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 5)

@@ -1,0 +1,123 @@
+"""The evidence of results/README.md: runs of a study, its tables from committed records, or the same once more from data.
+
+`run NAME` trains what is missing into results/evidence/NAME and folds it; it goes on where it stopped. `tables [NAME ...]` makes
+results/tables, figures and reports from the folded records. `reproduce NAME|TABLE` trains into results/reproduced and compares.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from adaptive_bench.__main__ import main
+from adaptive_bench.analysis import figures, read, read_goals, table
+from adaptive_bench.files import replacing
+
+RESULTS = Path("results")
+CLOCKED = ("goodput", "memory")  # arms whose sizes follow the machine's clock or memory
+COMPARED = ["final", "best", "samples", "steps"]  # columns of a record that another machine must repeat
+
+
+def studies() -> dict[str, Any]:
+    found = OmegaConf.to_container(OmegaConf.load(RESULTS / "studies.yaml"))
+    assert isinstance(found, dict)
+    return {str(name): study for name, study in found.items()}
+
+
+def call(*words: str) -> None:
+    print("adaptive-bench", shlex.join(words), flush=True)
+    if main([*words]):
+        raise SystemExit(f"adaptive-bench {words[0]} did not end well (see above); the runs that are done stay, so try again")
+
+
+def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
+    """Tune, set the targets, train, train the controls, fold; whatever is done already is skipped."""
+    goal, common = study["targets"], [f"hydra.launcher.n_jobs={jobs}", "progress=false"]
+    for name, own in study["sweeps"].items():
+        own = own or {}
+        rates = folder / f"{name}.yaml"
+        words = [*(word.format(data=data) for word in own.get("overrides", [])), *common]
+        shorter = [f"epochs={study['tuning_epochs']}"] if "tuning_epochs" in study else []
+        sweep = own.get("file", name)
+        if not rates.exists():
+            flags = shlex.split(study["tune"])
+            call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
+        tuned = [f"sweep={sweep}", *words, f"optimizer.lr=${{tuned:{rates}}}"]
+        call("train", *tuned, f"arm={goal['arm']}", f"seed={goal['seeds']}", f"results={folder / 'others'}")
+        call("train", *tuned, f"results={folder}")
+        for more in study.get("also", []):
+            call("train", *tuned, *more, f"results={folder}")
+    call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
+    for arm in study.get("controls", []):
+        call("controls", str(folder), arm, *common)
+    for part in (folder, folder / "tuning", folder / "others"):
+        call("compact", str(part))
+
+
+def tables(name: str, study: dict[str, Any], *, into: Path = RESULTS) -> None:
+    """The study's table as md and tex, its report, and two figures of each workload, all from its records."""
+    folder = RESULTS / "evidence" / name
+    profile = RESULTS / "profiles" / f"{name}.yaml"
+    question = ["--targets", str(folder / "targets.yaml"), *(["--device", str(profile)] if profile.exists() else [])]
+    question += shlex.split(study.get("question", ""))
+    os.environ["SOURCE_DATE_EPOCH"] = "0"  # pages and figures state no hour, so that the same records make the same bytes
+    for form in ("md", "tex"):
+        with replacing(into / "tables" / f"{name}.{form}") as part, part.open("w") as file, redirect_stdout(file):
+            assert not main(["tables", str(folder), *question, "--wide", "--format", form])
+    assert not main(["report", str(folder), *question, "-o", str(into / "reports" / f"{name}.html")])
+    runs = read(folder)
+    for made in table(runs, targets=read_goals(folder / "targets.yaml")):
+        title = made.title.replace(" / ", "-")
+        for kind, figure in (("forest", figures.forest(made, of="speedup")), ("curves", figures.curves(runs, made))):
+            figure.savefig(into / "figures" / f"{name}-{title}-{kind}.svg")
+
+
+def compare(name: str, again: Path) -> int:
+    """Print how the runs that were trained again differ from the committed ones; the number of those that do."""
+    kept, new = ({row["run"]: row for row in read(at).records.to_dict("records")} for at in (RESULTS / "evidence" / name, again))
+    timed = {run for run, row in kept.items() if row["arm"] in CLOCKED}
+    both, missing = sorted((kept.keys() & new.keys()) - timed), kept.keys() - new.keys()
+    differing = [run for run in both if not np.array_equal(values(kept[run]), values(new[run]), equal_nan=True)]
+    print(
+        f"{name}: {len(both) - len(differing)} of {len(both)} runs have the same {', '.join(COMPARED)}; {len(missing)} missing;"
+    )
+    print(f"{len(timed)} more follow the machine's clock or memory ({', '.join(CLOCKED)}) and are not compared")
+    for run in differing:
+        print(f"differs: {kept[run]['arm']} seed={kept[run]['seed']}: {values(kept[run])} then, {values(new[run])} now")
+    return len(differing) + len(missing)
+
+
+def values(record: dict[Any, Any]) -> list[float]:
+    return [float(record[column]) for column in COMPARED]
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "tables", "reproduce"))
+    parser.add_argument("names", nargs="*", help="studies of results/studies.yaml, or the letters of their tables; none: all")
+    parser.add_argument("--data", default="data", help="the folder of the data sets (default: data)")
+    parser.add_argument("--jobs", type=int, default=-1, help="runs beside each other (default: one a core)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    chosen, known = parsed(), studies()
+    asked = [name for name, study in known.items() if not chosen.names or {name, *study["tables"]} & {*chosen.names}]
+    if not asked:
+        sys.exit(f"no study and no table is called {' or '.join(chosen.names)}; there are {', '.join(known)}")
+    differing = 0
+    for name in asked:
+        if chosen.command == "tables":
+            tables(name, known[name])
+            continue
+        folder = RESULTS / ("evidence" if chosen.command == "run" else "reproduced") / name
+        run(known[name], folder, data=chosen.data, jobs=chosen.jobs)
+        if chosen.command == "reproduce":
+            differing += compare(name, folder)
+    sys.exit(differing > 0)
