@@ -8,6 +8,7 @@ a piece of its own.
 
 import hashlib
 import itertools
+import math
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -24,8 +25,10 @@ import pyarrow.compute as pc  # type: ignore[import-untyped,unused-ignore]
 import pyarrow.parquet as pq  # type: ignore[import-untyped,unused-ignore]
 
 from adaptive_bench.files import is_held
-from adaptive_bench.schema import EVALUATIONS, IDENTITY_FORM, MEASURED, PIECES, READ, SIZED, WEIGHTS, check_form
+from adaptive_bench.schema import EVALUATIONS, IDENTITY_FORM, LOSS_VARIANCE, MEASURED, PIECES, READ, SIZED, WEIGHTS, check_form
 from adaptive_bench.stats import Stat
+
+LEAST = 10  # steps of a piece whose loss has a variance
 
 
 def parts(results: Path) -> list[Path]:
@@ -60,10 +63,10 @@ def _pieces(part: Path) -> dict[str, pd.DataFrame]:
 
 
 def pieces(results: Path, run: str) -> pd.DataFrame:
-    """The pieces of a folded run, with the columns PIECES and MEASURED (nan if unknown); none if it diverged at once."""
+    """The pieces of a folded run: PIECES, MEASURED and LOSS_VARIANCE (nan if unknown); none if it diverged at once."""
     found = [_pieces(part)[run] for part in parts(results) if run in _pieces(part)]
     frame = found[0] if found else pd.DataFrame(columns=list(PIECES), dtype=int)
-    return frame if MEASURED in frame else frame.assign(**{MEASURED: np.nan})
+    return frame.assign(**{name: np.nan for name in (MEASURED, LOSS_VARIANCE) if name not in frame})
 
 
 def steps(results: Path, run: str) -> pd.DataFrame:
@@ -129,6 +132,21 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
 def trajectory(trace: pd.DataFrame) -> str:
     """A digest of the sizes and learning rates of a run, step by step."""
     return hashlib.sha256(trace[["batch_size", "block_size", "lr"]].to_numpy(float).tobytes()).hexdigest()[:16]
+
+
+def loss_variance(trace: pd.DataFrame) -> pd.Series:
+    """The variance of the loss within the piece of each step: var(l_{t+1} - l_t) / 2 over steps of the same granted sizes.
+
+    n - 1 is in the denominator, after von Neumann, Kent, Bellinson and Hart (1941), "The mean square successive difference": a
+    slow trend does not inflate it. Here the variance of the differences stands for their mean square, so a straight trend adds
+    nothing. Only steps that start in the second half of the run's samples count, without cut ones; nan in pieces with fewer than
+    ten of them.
+    """
+    samples, granted = trace["samples"], trace[["batch_size_granted", "block_size_granted"]]
+    piece = granted.ne(granted.shift()).any(axis=1).cumsum()
+    late = (samples.shift(fill_value=0) >= samples.max() / 2) & ~trace["cut"].astype(bool)
+    found = {at: each.diff().var() / 2 for at, each in trace["loss"][late].groupby(piece[late]) if len(each) >= LEAST}
+    return piece.map(found).astype(float)
 
 
 def fold(results: Path) -> tuple[int, dict[str, int]]:
@@ -198,7 +216,9 @@ def _sizes(run: Path) -> pa.Table:
     alike = trace[list(SIZED)].assign(samples=trace["samples"].diff().fillna(trace["samples"]))
     ends = alike.ne(alike.shift(-1)).any(axis=1)
     ends.iloc[-2:] = True  # a last step that the budget cut says nothing of the scheduler
-    return pa.Table.from_pandas(trace.loc[ends, [*PIECES, MEASURED]], preserve_index=False).replace_schema_metadata()
+    trace[LOSS_VARIANCE] = loss_variance(trace) if "loss" in trace else math.nan
+    kept = trace.loc[ends, [*PIECES, MEASURED, LOSS_VARIANCE]]
+    return pa.Table.from_pandas(kept, preserve_index=False).replace_schema_metadata()
 
 
 def _evaluations(run: Path) -> pa.Table:

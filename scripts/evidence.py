@@ -1,27 +1,33 @@
 """The evidence of results/README.md: runs of a study, its tables from committed records, or the same once more from data.
 
 `run NAME` trains what is missing into results/evidence/NAME and folds it; it goes on where it stopped. `tables [NAME ...]` makes
-results/tables, figures and reports from the folded records. `reproduce NAME|TABLE` trains into results/reproduced and compares.
+results/tables, figures and reports from the folded records, and results/README.md. `reproduce NAME|TABLE` trains into
+results/reproduced and compares.
 """
 
 import argparse
-import os
 import shlex
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import main
-from adaptive_bench.analysis import figures, read, read_goals, table
+from adaptive_bench.analysis import Runs, Table, figures, judge, read, read_goals, table
+from adaptive_bench.analysis.judge import Statement
 from adaptive_bench.files import replacing
 
 RESULTS = Path("results")
 CLOCKED = ("goodput", "memory")  # arms whose sizes follow the machine's clock or memory
 COMPARED = ["final", "best", "samples", "steps"]  # columns of a record that another machine must repeat
+NOT_TESTABLE, OPEN = "not testable here", "not run yet"
+KINDS = (judge.SUPPORTED, judge.CONTRADICTED, judge.UNDECIDED, NOT_TESTABLE, OPEN)
 
 
 def studies() -> dict[str, Any]:
@@ -66,16 +72,96 @@ def tables(name: str, study: dict[str, Any], *, into: Path = RESULTS) -> None:
     profile = RESULTS / "profiles" / f"{name}.yaml"
     question = ["--targets", str(folder / "targets.yaml"), *(["--device", str(profile)] if profile.exists() else [])]
     question += shlex.split(study.get("question", ""))
-    os.environ["SOURCE_DATE_EPOCH"] = "0"  # pages and figures state no hour, so that the same records make the same bytes
     for form in ("md", "tex"):
         with replacing(into / "tables" / f"{name}.{form}") as part, part.open("w") as file, redirect_stdout(file):
             assert not main(["tables", str(folder), *question, "--wide", "--format", form])
     assert not main(["report", str(folder), *question, "-o", str(into / "reports" / f"{name}.html")])
-    runs = read(folder)
-    for made in table(runs, targets=read_goals(folder / "targets.yaml")):
+    for made in made_tables(name):
         title = made.title.replace(" / ", "-")
-        for kind, figure in (("forest", figures.forest(made, of="speedup")), ("curves", figures.curves(runs, made))):
-            figure.savefig(into / "figures" / f"{name}-{title}-{kind}.svg")
+        for kind, figure in (("forest", figures.forest(made, of="speedup")), ("curves", figures.curves(folded(name), made))):
+            figures.save(figure, into / "figures" / f"{name}-{title}-{kind}.svg")
+
+
+def readme(known: dict[str, Any], *, into: Path = RESULTS) -> None:
+    """results/README.md: every claim with its verdict."""
+    claims = OmegaConf.to_container(OmegaConf.load(RESULTS / "claims.yaml"))
+    assert isinstance(claims, dict)
+    places = {place: (name, title) for name, study in known.items() for place, title in study["at"].items()}
+    lines = [line(claim, places) for claim in claims["claims"]]
+    counts = Counter(each["kind"] for each in lines)
+    sources = dict.fromkeys(each["source"] for each in lines)
+    page = jinja2.Template(
+        (RESULTS / "README.md.j2").read_text(), trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    text = page.render(
+        counts="; ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) + ".",
+        surprises=claims.get("surprises", []),
+        studies=[described(name, study) for name, study in known.items()],
+        documents=[{"source": source, "claims": [each for each in lines if each["source"] == source]} for source in sources],
+        contradictions=[
+            each | {"verdicts": "; ".join(f"{one['id']}: {one['kind']}" for one in lines if one["id"] in each["sides"])}
+            for each in claims.get("contradictions", [])
+        ],
+    )
+    (into / "README.md").write_text(text.rstrip() + "\n")
+
+
+def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """A claim with the verdict of its tests; `kind` is one of KINDS."""
+    shown = {name: claim[name] for name in ("id", "source", "says", "setting")} | {"decisive": claim.get("decisive", False)}
+    if "needs" in claim:
+        return shown | {"kind": NOT_TESTABLE, "verdict": f"{NOT_TESTABLE}: needs {claim['needs']}", "evidence": "-"}
+    if "by_count" in claim or "measured" in claim:
+        return shown | {
+            "kind": claim["verdict"],
+            "verdict": claim["verdict"],
+            "evidence": claim.get("by_count") or claim["measured"],
+        }
+    tests = [Statement(**{key: test[key] for key in ("arm", "against", "of", "expects")}) for test in claim["tests"]]
+    there = [places.get(test["at"]) for test in claim["tests"]]
+    found = [finding(test, *place) for test, place in zip(tests, there, strict=True) if place]
+    if not found:
+        return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in claim["tests"]}))}
+    kind = judge.together([each.verdict for each in found])
+    verdict = f"{kind} ({sum(each.verdict == kind for each in found)} of {len(found)} tests)"
+    if kind == judge.UNDECIDED:
+        verdict += f", could have seen {max(each.could_have_seen for each in found)}"
+    left = len(tests) - len(found)
+    evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
+    return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
+
+
+def written(found: judge.Finding) -> str:
+    one = found.statement
+    return f"{found.title}: {one.arm} against {one.against}, {one.of} {found.effect}"
+
+
+@cache
+def finding(statement: Statement, name: str, title: str) -> judge.Finding:
+    return judge.judge(
+        statement, next(made for made in made_tables(name, statement.against) if made.title == title), folded(name)
+    )
+
+
+@cache
+def folded(name: str) -> Runs:
+    return read(RESULTS / "evidence" / name)
+
+
+@cache
+def made_tables(name: str, baseline: str | None = None) -> list[Table]:
+    return table(folded(name), baseline=baseline, targets=read_goals(RESULTS / "evidence" / name / "targets.yaml"))
+
+
+def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
+    counts = folded(name).records["title"].value_counts()
+    return {
+        "name": name,
+        "tables": ", ".join(study["tables"]),
+        "workloads": ", ".join(sorted(counts.index)),
+        "runs": f"{counts.sum():,}",
+        "minutes": study["minutes"],
+    }
 
 
 def compare(name: str, again: Path) -> int:
@@ -120,4 +206,6 @@ if __name__ == "__main__":
         run(known[name], folder, data=chosen.data, jobs=chosen.jobs)
         if chosen.command == "reproduce":
             differing += compare(name, folder)
+    if chosen.command == "tables" and not chosen.names:
+        readme(known)
     sys.exit(differing > 0)

@@ -10,6 +10,7 @@ import pytest
 
 from adaptive_bench import compact
 from adaptive_bench.analysis import Runs, read
+from adaptive_bench.analysis.stability import stability_of
 from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.experiment.recorded import read_trajectory
 from adaptive_bench.schema import PIECES
@@ -159,6 +160,7 @@ def test_a_folded_run_is_finished_and_replays(trained, cli, overrides) -> None:
     results, run = folder.parents[1], RunFolder(folder.parents[1], folder.name)
     trace = pd.read_parquet(folder / "trace.parquet")
     columns = ("batch_size", "block_size")
+    steadiness = stability_of(read(results), records=read(results).records)
     before = [read_trajectory(folder.name, results=results, column=column) for column in columns]
     state, record, config, trajectory = run.state(), run.record(), run.config(), run.trajectory()
     cli("status", str(results))  # takes what the training printed, too
@@ -173,6 +175,7 @@ def test_a_folded_run_is_finished_and_replays(trained, cli, overrides) -> None:
         assert [read_trajectory(named, results=results, column=column) for column in columns] == before
     with pytest.raises(ValueError, match="not enough values to unpack"):
         trained(*overrides)  # it makes no folder
+    pd.testing.assert_frame_equal(stability_of(read(results), records=read(results).records), steadiness)
     pieces = read(results).trace(folder.name)
     assert list(pieces) == list(PIECES)
     ends = trace[trace["step"].isin(pieces["step"])].reset_index(drop=True)

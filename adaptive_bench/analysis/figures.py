@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -41,6 +42,7 @@ GREY = "#8b929b"
 PALETTE = (
     "#2f7ed8", "#d9630b", "#14966b", "#c2569b", "#8a68d8", "#a37f00", "#d6453d", "#1f93ad", "#8c6d52", "#7d7f88",
 )  # fmt: skip
+NOT_STATED = ("Creator", "Date", "Format", "Type")  # what matplotlib would write into a file
 DASHES = ("-", "--")  # every second colour is dashed, for readers who see few colours
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.98, 1.0)
 GRID = 61  # points of a curve, at most
@@ -344,11 +346,17 @@ def profiles(found: Across, *, legend: bool = True) -> Figure:
     return figure
 
 
+def save(figure: Figure, path: Path) -> None:
+    """The figure as a file of its own; the same runs make the same bytes."""
+    with _styled():
+        figure.savefig(path, metadata=dict.fromkeys(NOT_STATED) if path.suffix == ".svg" else None)
+
+
 def svg(figure: Figure, *, alt: str, name: str) -> str:
     """The figure as an <svg> element for a page, in the colours of the page's text; `name` makes its ids its own."""
     buffer = io.StringIO()
     with _styled():  # the same runs give the same bytes
-        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(NOT_STATED))
     text = buffer.getvalue()
     size = re.search(r'viewBox="[^"]*"', text)
     assert size is not None

@@ -15,6 +15,7 @@ from adaptive_bench import compact
 from adaptive_bench.schema import (
     CHOICES,
     EVALUATIONS,
+    LOSS_VARIANCE,
     MEASURED,
     NOT_STARTED,
     PIECES,
@@ -73,7 +74,7 @@ class Runs:
         """
         path = self.folder / "runs" / run / "trace.parquet"
         if not path.exists() and compact.holds(self.folder, run):
-            if unknown := sorted({*columns} - {*PIECES, MEASURED}):
+            if unknown := sorted({*columns} - {*PIECES, MEASURED, LOSS_VARIANCE}):
                 raise ValueError(f"run {run} is compacted, so its trace has no {', '.join(unknown)}; it has {', '.join(PIECES)}")
             return compact.pieces(self.folder, run)[list(columns)]
         steps: pd.DataFrame = compact.table(path, columns=columns, only=True).to_pandas()

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -54,13 +53,19 @@ def _page(runs: Runs, found: list[Table]) -> str:
     counts = Counter(runs.records["status"])
     together = across(runs, found)
     return environment.get_template("report.html.j2").render(
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        days=_days(runs.records.get("started", pd.Series(dtype=str))),
         counts=", ".join(f"{counts[status]} {status}" for status in counts),
         provenance=_provenance(runs.records),
         explanations=EXPLANATIONS,
         across=_across(together) if together else None,
         sections=[_section(runs, each, name=f"w{at}") for at, each in enumerate(found)],
     )
+
+
+def _days(started: pd.Series) -> str:
+    """The first and the last day on which runs started; the same runs make the same page, so that it states no other date."""
+    days = sorted({str(time)[:10] for time in started.dropna() if time})
+    return " to ".join(dict.fromkeys([*days[:1], *days[-1:]])) or "unknown days"
 
 
 def _section(runs: Runs, found: Table, *, name: str) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from adaptive_bench.compact import loss_variance
+from adaptive_bench.schema import LOSS_VARIANCE
+
 from .acting import GRANTED, STEPS
 from .read import Runs
 
 WITH_LOSS = (*STEPS, "loss", "cut")  # what is read of a trace that has a row a step
-LEAST = 10  # steps of a piece whose variance is taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +26,22 @@ class Stability:
 
 
 def stability_of(runs: Runs, *, records: pd.DataFrame) -> pd.DataFrame:
-    """By label, means over the runs that are done of what `stability` finds, of the peak of memory and the samples calibrated on.
+    """By label, the means of `steadiness` over an arm's runs."""
+    return steadiness(runs, records=records).drop(columns="seed").groupby("label").mean()
+
+
+def steadiness(runs: Runs, *, records: pd.DataFrame) -> pd.DataFrame:
+    """Of every run that is done what `stability` finds, the peak of memory and the samples calibrated on, with label and seed.
 
     A share of memory is nan where none was read, samples are nan where an old record does not say.
     """
     done = records[records["status"] == "done"]
     rows = []
     for row in done.to_dict("records"):
-        trace = runs.trace(row["run"], WITH_LOSS if runs.has_steps(row["run"]) else STEPS)
+        trace = runs.trace(row["run"], WITH_LOSS if runs.has_steps(row["run"]) else (*STEPS, LOSS_VARIANCE))
         found = asdict(stability(trace, runs.validation(row["run"]), maximise=row["maximise"]))
         rows.append(found | {name: row.get(name, math.nan) for name in ("memory_used", "calibration_samples", "tuning_samples")})
-    return pd.DataFrame(rows, index=done["label"]).astype(float).groupby(level=0).mean()
+    return pd.DataFrame(rows, dtype=float).assign(label=done["label"].to_numpy(), seed=done["seed"].to_numpy())
 
 
 def stability(trace: pd.DataFrame, curve: pd.DataFrame, *, maximise: bool) -> Stability:
@@ -43,14 +50,10 @@ def stability(trace: pd.DataFrame, curve: pd.DataFrame, *, maximise: bool) -> St
     - `changes`: rows whose granted batch or block size differs from the row before; what cuts a step is no change.
     - `reversals`: changes in which a size moves against its own move before; batch and block are followed apart.
     - `dips`: gaps between two evaluations that contain a change and at whose end the value is worse than at the start, or nan.
-    - `loss_variance`: the mean over pieces (runs of steps of the same granted sizes) of var(l_{t+1} - l_t) / 2, with n - 1 in the
-      denominator, after von Neumann, Kent, Bellinson and Hart (1941), "The mean square successive difference": a slow trend
-      does not inflate it. Here the variance of the differences stands for their mean square, so a straight trend adds nothing.
-      Only steps that start in the second half of the run's samples count, without cut ones, and pieces of ten or more
-      of them; nan if there are none.
+    - `loss_variance`: the mean over pieces (runs of steps of the same granted sizes) of `compact.loss_variance`; nan if no piece
+      has one.
 
-    `trace` has a row a step or, without losses, a row a piece; then `loss_variance` is nan. `curve` has the columns samples
-    (ascending) and value.
+    `trace` has a row a step, or a row a piece with the column LOSS_VARIANCE. `curve` has samples, ascending, and value.
     """
     samples = trace["samples"].to_numpy()
     moves = np.sign(np.diff(trace[GRANTED].to_numpy(dtype=float), axis=0))
@@ -81,10 +84,5 @@ def _dips(changes: np.ndarray, curve: pd.DataFrame, *, maximise: bool) -> int:
 
 
 def _loss_variance(trace: pd.DataFrame, *, piece: np.ndarray) -> float:
-    if "loss" not in trace:
-        return math.nan
-    samples = trace["samples"]
-    late = (samples.shift(fill_value=0) >= samples.max() / 2) & ~trace["cut"].astype(bool)
-    pieces = trace["loss"][late].groupby(piece[late])
-    found = [losses.diff().var() / 2 for _, losses in pieces if len(losses) >= LEAST]
-    return float(np.mean(found)) if found else math.nan
+    of_steps = trace[LOSS_VARIANCE] if LOSS_VARIANCE in trace else loss_variance(trace)
+    return float(of_steps.groupby(piece).first().mean())

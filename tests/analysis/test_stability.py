@@ -3,10 +3,13 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from adaptive_bench.analysis.stability import Stability, stability
+from adaptive_bench.compact import loss_variance
+from adaptive_bench.schema import LOSS_VARIANCE
 
 NO_CURVE = pd.DataFrame({"samples": [0], "value": [10.0]})
 
@@ -88,9 +91,11 @@ def test_pieces_are_taken_apart_and_short_ones_and_cut_steps_left_out():
     assert of(trace).loss_variance == 0
 
 
-def test_pieces_of_steps_say_the_same_of_sizes_and_nothing_of_losses():
-    trace = trace_of([32, 32, 64, 64, 32, 32])
-    pieces = trace.iloc[1::2].drop(columns="loss")
+def test_pieces_of_steps_say_the_same_as_steps():
+    losses = np.random.default_rng(0).normal(size=80)
+    trace = trace_of([32] * 30 + [64] * 20 + [32] * 30, loss=losses)
+    pieces = trace.assign(**{LOSS_VARIANCE: loss_variance(trace)}).iloc[[29, 44, 49, 79]].drop(columns=["loss", "cut"])
     whole, short = of(trace, curve_of(50, 40, 30)), of(pieces, curve_of(50, 40, 30))
-    assert (short.changes, short.reversals, short.dips) == (whole.changes, whole.reversals, whole.dips) == (2, 1, 1)
-    assert math.isnan(short.loss_variance)
+    assert (short.changes, short.reversals) == (whole.changes, whole.reversals) == (2, 1)
+    late = np.diff(losses[40:50]).var(ddof=1) / 2, np.diff(losses[50:]).var(ddof=1) / 2  # of two pieces, in the second half
+    assert short.loss_variance == whole.loss_variance == pytest.approx(sum(late) / 2)

@@ -1,0 +1,119 @@
+"""Statements held against tables: what somebody says of one arm against another, and what the runs say of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from . import cells, metrics
+from .compare import NONE, Comparison, difference, ratio
+from .detectable import detectable
+from .read import Runs
+from .stability import steadiness
+from .tables import Table
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported here", "contradicted here", "no difference shown"
+Expectation = Literal["more", "less", "not worse", "none", "differs"]
+TO_TARGET = {"samples": "samples", "updates": "steps", "seconds": "seconds"}  # what a table calls these costs
+COUNTED = ("changes", "reversals", "dips")  # differences, for a ratio to none of them says nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One comparison: what `of` the `arm` against that of the arm `against` is expected to be.
+
+    `of` is a cost (samples, updates, seconds): the speed-up to the target; "final": the test value, where more is better, also of
+    perplexity; changes, reversals or dips: the difference of their counts; or a column of the records: the ratio arm / against.
+    """
+
+    arm: str
+    against: str
+    of: str
+    expects: Expectation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The verdict of a statement on one workload, with its effect as text, and the effect that could have been seen."""
+
+    statement: Statement
+    title: str
+    verdict: str
+    effect: str
+    could_have_seen: str
+
+
+def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
+    """What the runs of a table, whose baseline is `statement.against`, say of a statement. Raises ValueError for unknown arms.
+
+    The rule: a 95 % interval on the expected side of no effect supports the statement, one on the other side contradicts it, and
+    one that holds no effect does neither. "not worse" is supported if the interval lies above minus the table's margin,
+    contradicted if it lies below. "none" is supported by an interval within the margin, or within a tenth of a ratio of 1, and
+    contradicted by one that leaves no effect out; "differs" the other way round. Nothing is corrected for several tests: where
+    there are no effects, one test in twenty supports or contradicts one.
+    """
+    known = {row.label: row for row in made.rows}
+    for name in (statement.arm, statement.against):
+        if name not in known:
+            raise ValueError(f"{made.title} has no arm {name!r}, only {', '.join(known)}")
+    if made.baseline != statement.against:
+        raise ValueError(f"{made.title} has the baseline {made.baseline!r}; {statement.against!r} is expected")
+    found, is_ratio = _compared(statement, made, runs)
+    low, high = ((math.log(end) if end > 0 else math.nan) if is_ratio else end for end in (found.effect.low, found.effect.high))
+    if statement.of == "final" and not metrics.more_is_better(made.records, metric=made.metric):
+        low, high = -high, -low  # so that more is better
+    margin = math.log1p(made.margin / 100) if made.logs else made.margin
+    verdict = judged(low, high, expects=statement.expects, least=margin if statement.of == "final" else math.log(1.1))
+    seen = detectable(found, family=1).mean
+    if statement.of == "final":
+        effect = made.change(found)
+    else:
+        effect = cells.speedup(found.effect) if is_ratio else cells.interval(found.effect, decimals=1, sign=True)
+    could = cells.NOTHING if math.isnan(seen) else f"{seen:.2f}" if is_ratio else f"{math.log(seen):.2f}"
+    return Finding(statement=statement, title=made.title, verdict=verdict, effect=effect, could_have_seen=could)
+
+
+def judged(low: float, high: float, *, expects: Expectation, least: float) -> str:
+    """The verdict of an interval of an effect that is 0 if there is none; effects up to `least` count as none."""
+    if math.isnan(low) or math.isnan(high):
+        return UNDECIDED
+    supports = {
+        "more": low > 0,
+        "less": high < 0,
+        "differs": low > 0 or high < 0,
+        "not worse": low > -least,
+        "none": -least < low and high < least,
+    }
+    contradicts = {
+        "more": high < 0,
+        "less": low > 0,
+        "differs": -least < low and high < least,
+        "not worse": high < -least,
+        "none": low > 0 or high < 0,
+    }
+    if supports[expects]:
+        return SUPPORTED
+    return CONTRADICTED if contradicts[expects] else UNDECIDED
+
+
+def _compared(statement: Statement, made: Table, runs: Runs) -> tuple[Comparison, bool]:
+    """The comparison as it is printed, and whether its effect is a ratio."""
+    row = next(row for row in made.rows if row.label == statement.arm)
+    if (cost := TO_TARGET.get(statement.of)) and row.change is not None:
+        return (NONE if row.idle else row.speedups[cost]), True
+    if statement.of == "final" and row.change is not None:
+        return row.change, made.logs
+    records = made.records[(made.records["status"] == "done") & made.records["label"].isin((statement.arm, statement.against))]
+    if statement.of in (*COUNTED, "loss_variance"):
+        records = steadiness(runs, records=records)
+    if statement.of not in records:
+        raise ValueError(f"of: {statement.of} is neither a cost, nor final, nor a column of the records")
+    other, usual = (
+        records[records["label"] == name].set_index("seed")[statement.of] for name in (statement.arm, statement.against)
+    )
+    return (difference(usual, other), False) if statement.of in COUNTED else (ratio(other, usual), True)
+
+
+def together(verdicts: Sequence[str]) -> str:
+    """Of several tests of one statement: one test against it contradicts it, else one for it supports it."""
+    return next((each for each in (CONTRADICTED, SUPPORTED) if each in verdicts), UNDECIDED)

@@ -1,0 +1,106 @@
+"""Statements held against tables whose intervals are known by hand."""
+
+import math
+
+import pytest
+
+from adaptive_bench.analysis import read, table
+from adaptive_bench.analysis.judge import (
+    CONTRADICTED,
+    SUPPORTED,
+    UNDECIDED,
+    Expectation,
+    Finding,
+    Statement,
+    judge,
+    judged,
+    together,
+)
+from tests.analysis.conftest import Results
+
+
+@pytest.fixture
+def results(tmp_path) -> Results:
+    return Results(tmp_path)
+
+
+def found(results: Results, of: str, expects: Expectation, *, arm: str = "jump", against: str = "fixed_small") -> Finding:
+    runs = read(results.folder)
+    (made,) = table(runs, baseline=against, target=50)
+    return judge(Statement(arm=arm, against=against, of=of, expects=expects), made, runs)
+
+
+@pytest.mark.parametrize(
+    ("expects", "verdicts"),  # of intervals below, around and above 0, around and within the margin of 1
+    [
+        ("more", (CONTRADICTED, UNDECIDED, SUPPORTED, UNDECIDED, CONTRADICTED)),
+        ("less", (SUPPORTED, UNDECIDED, CONTRADICTED, UNDECIDED, SUPPORTED)),
+        ("not worse", (CONTRADICTED, UNDECIDED, SUPPORTED, SUPPORTED, SUPPORTED)),
+        ("none", (CONTRADICTED, UNDECIDED, CONTRADICTED, SUPPORTED, SUPPORTED)),
+        ("differs", (SUPPORTED, UNDECIDED, SUPPORTED, CONTRADICTED, SUPPORTED)),
+    ],
+)
+def test_the_rule(expects: Expectation, verdicts: tuple[str, ...]) -> None:
+    intervals = [(-3, -2), (-2, 3), (2, 3), (-0.5, 0.5), (-0.5, -0.1)]
+    assert tuple(judged(*ends, expects=expects, least=1.0) for ends in intervals) == verdicts
+
+
+def test_an_unknown_interval_shows_nothing() -> None:
+    assert judged(math.nan, math.nan, expects="none", least=1.0) == UNDECIDED
+
+
+def add_pairs(results: Results, *, factors: tuple[float, ...], gains: tuple[float, ...]) -> None:
+    """Runs of jump that need 1 / factor of fixed_small's samples, and end so much higher."""
+    for seed, (factor, gain) in enumerate(zip(factors, gains, strict=True)):
+        results.add("fixed_small", seed=seed, curve=[(0, 10), (1000, 90)], final=90.0)
+        results.add("jump", seed=seed, curve=[(0, 10), (1000 / factor, 90)], final=90.0 + gain, size=64, scheduler="jump")
+
+
+def test_costs_and_test_values(results: Results) -> None:
+    add_pairs(results, factors=(2.0, 2.0, 2.1), gains=(-2.0, -2.1, -1.9))
+    fewer = found(results, "samples", "more")
+    assert (fewer.verdict, fewer.title) == (SUPPORTED, "digits / mlp")
+    assert fewer.effect.startswith("2.03 [1.9")
+    assert found(results, "updates", "less").verdict == CONTRADICTED
+    worse = found(results, "final", "more")
+    # -2 with s = 0.1: the half-width is 4.303 x 0.1 / sqrt(3) = 0.248
+    assert (worse.verdict, worse.effect) == (CONTRADICTED, "-2.00 [-2.25, -1.75]")
+    assert found(results, "final", "not worse").verdict == CONTRADICTED
+    assert float(worse.could_have_seen) > 0.248
+    assert found(results, "final", "more", arm="fixed_small", against="jump").verdict == SUPPORTED
+
+
+def test_of_a_perplexity_less_is_better(results: Results) -> None:
+    for seed, factor in enumerate((0.9, 0.91, 0.89)):
+        common = {"metric": "perplexity", "maximise": False, "seed": seed}
+        results.add("fixed_small", curve=[(0, 900), (1000, 100)], final=100.0, **common)
+        results.add("jump", curve=[(0, 900), (1000, 100)], final=100 * factor, size=64, scheduler="jump", **common)
+    runs = read(results.folder)
+    (made,) = table(runs, baseline="fixed_small", target=500)
+    better = judge(Statement(arm="jump", against="fixed_small", of="final", expects="more"), made, runs)
+    assert (better.verdict, better.effect[:5]) == (SUPPORTED, "0.900")
+
+
+def test_columns_of_the_records_and_counts_of_changes(results: Results) -> None:
+    add_pairs(results, factors=(1.0, 1.0, 1.0), gains=(0.0, 0.1, -0.1))
+    steps = found(results, "steps", "less")
+    assert (steps.verdict, steps.effect[:4]) == (SUPPORTED, "0.50")  # 16 steps of 64 rows against 32 of 32
+    assert found(results, "changes", "none").verdict == SUPPORTED
+    with pytest.raises(ValueError, match="of: taste is neither a cost, nor final, nor a column"):
+        found(results, "taste", "more")
+
+
+def test_an_arm_or_baseline_that_is_not_there(results: Results) -> None:
+    add_pairs(results, factors=(2.0, 2.0), gains=(0.0, 0.1))
+    with pytest.raises(ValueError, match="has no arm 'other', only fixed_small, jump"):
+        found(results, "final", "more", arm="other")
+    runs = read(results.folder)
+    (made,) = table(runs, baseline="jump", target=50)
+    with pytest.raises(ValueError, match="has the baseline 'jump'; 'fixed_small' is expected"):
+        judge(Statement(arm="jump", against="fixed_small", of="final", expects="more"), made, runs)
+
+
+def test_one_test_against_a_statement_contradicts_it() -> None:
+    assert together([SUPPORTED, UNDECIDED]) == SUPPORTED
+    assert together([SUPPORTED, CONTRADICTED, UNDECIDED]) == CONTRADICTED
+    assert together([UNDECIDED]) == UNDECIDED
