@@ -9,7 +9,7 @@ READY := .venv/ready
 DEMO_TARGET := 97.52
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all lint type bench clean
+.PHONY: help setup demo tables reproduce test test-slow test-all lint type bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,15 @@ demo: $(READY) ## a small real sweep on embedded data: table on the terminal, re
 	@echo
 	@$(BIN)/adaptive-bench report results/demo --target $(DEMO_TARGET) -o results/demo/report.html
 
-# one process a core, four at most: each may take 4 GB
-PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4
+tables: $(READY) ## every table, figure and report of results/ again, from the committed records
+	$(BIN)/python scripts/evidence.py tables
+
+DATA ?= data
+reproduce: $(READY) ## TABLE=e DATA=DIR: train the runs of a table of results/ again, and compare them with the committed records
+	$(BIN)/python scripts/evidence.py reproduce $(TABLE) --data $(DATA)
+
+# one process a core, four at most: each may take 4 GB; one thread each, also in what they start: more would wait for each other
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 test: $(READY) ## the tests, without the slow ones: three minutes on two cores
 	$(PYTEST) -m "not slow"

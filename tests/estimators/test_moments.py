@@ -28,7 +28,9 @@ ESTIMATORS: dict[str, tuple[GradientEstimator, frozenset[Stat]]] = {
 CASES = [(name, scale) for scale in SAMPLES for name in list(ESTIMATORS)[:3]]
 CASES += [("2 micro-batches", 30.0), ("8 micro-batches", 30.0)]
 every_scale = pytest.mark.parametrize("noise_scale", SAMPLES)
-pytestmark = pytest.mark.slow  # every worker would draw for itself; test_per_sample.py has a fast test of unbiased moments
+# slow, because every worker draws for itself; test_per_sample.py has a fast test of unbiased moments. A busy machine once took
+# forty times as long as a quiet one.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def inner_product(model: nn.Module, batch: Batch) -> Tensor:
