@@ -205,7 +205,13 @@ def add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-mixed-timing", action="store_true", help="print seconds although devices, threads or jobs differ"
     )
-    command.add_argument("--device", metavar="FILE", help="re-time runs by a profile; see `adaptive-bench profile`")
+    command.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="re-time runs by a profile, one a workload; see `adaptive-bench profile`",
+    )
     command.add_argument("--allow-mixed-versions", action="store_true", help="pool runs of other sources or torch")
 
 
@@ -217,7 +223,7 @@ def question(chosen: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(chosen, name) for name in names} | {
         "endpoint": {"updates": "steps"}.get(chosen.endpoint, chosen.endpoint),
         "targets": read_goals(chosen.targets) if chosen.targets else None,
-        "device": read_profile(chosen.device) if chosen.device else None,
+        "devices": [read_profile(file) for file in chosen.device],
     }
 
 

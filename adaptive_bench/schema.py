@@ -87,6 +87,7 @@ EVALUATIONS = (*POSITION, "split", "value", "loss")
 SIZED = ("batch_size", "batch_size_granted", "block_size", "block_size_granted")
 PIECES = ("step", "samples", *SPENT, *SIZED)
 MEASURED = "measured_steps"  # so far: steps with a statistic; kept beside PIECES, but not by older versions
+RATES = " rates x "  # of the column tuning, between two counts
 LOSS_VARIANCE = "loss_variance"  # of a piece, see `compact.loss_variance`; likewise
 WEIGHTS = "weights.pt"  # the state_dict of the trained model, in the folder of a run with keep_weights=true
 

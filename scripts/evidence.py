@@ -112,20 +112,20 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
     if "needs" in claim:
         return shown | {"kind": NOT_TESTABLE, "verdict": f"{NOT_TESTABLE}: needs {claim['needs']}", "evidence": "-"}
     if "by_count" in claim or "measured" in claim:
-        return shown | {
-            "kind": claim["verdict"],
-            "verdict": claim["verdict"],
-            "evidence": claim.get("by_count") or claim["measured"],
-        }
+        kind = claim.get("verdict", OPEN)
+        return shown | {"kind": kind, "verdict": kind, "evidence": claim.get("by_count") or claim["measured"]}
     tests = [Statement(**{key: test[key] for key in ("arm", "against", "of", "expects")}) for test in claim["tests"]]
     there = [places.get(test["at"]) for test in claim["tests"]]
     found = [finding(test, *place) for test, place in zip(tests, there, strict=True) if place]
     if not found:
         return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in claim["tests"]}))}
-    kind = judge.together([each.verdict for each in found])
-    verdict = f"{kind} ({sum(each.verdict == kind for each in found)} of {len(found)} tests)"
-    if kind == judge.UNDECIDED:
-        verdict += f", could have seen {max(each.could_have_seen for each in found)}"
+    if claim.get("varies"):  # that something depends on the workload: effects on both sides of none
+        signs = {each.sign for each in found}
+        kind, verdict = (judge.SUPPORTED, "signs differ") if signs >= {1, -1} else (judge.UNDECIDED, "no two signs differ")
+        verdict = f"{kind} ({verdict} among {len(found)} tests)"
+    else:
+        kind = judge.together([each.verdict for each in found])
+        verdict = f"{kind} ({sum(each.verdict == kind for each in found)} of {len(found)} tests)"
     left = len(tests) - len(found)
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
     return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
@@ -133,7 +133,8 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
 
 def written(found: judge.Finding) -> str:
     one = found.statement
-    return f"{found.title}: {one.arm} against {one.against}, {one.of} {found.effect}"
+    could = f", could have seen {found.could_have_seen}" if found.verdict == judge.UNDECIDED else ""
+    return f"{found.title}: {one.arm} against {one.against}, {one.of} {found.effect}{could}"
 
 
 @cache

@@ -101,6 +101,16 @@ class Profile:
                 )
 
 
+def fitting(profiles: Sequence[Profile], records: pd.DataFrame) -> Profile | None:
+    """The profile of a workload among several; None of none. Raises ValueError if there is no fitting one."""
+    if not profiles:
+        return None
+    place = tuple(records[["dataset", "model"]].iloc[0])
+    found = next((each for each in profiles if (each.dataset, each.model) == place), profiles[0])
+    found.check(records)
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """The seconds of a run under a profile: after `samples` it has taken `seconds`; both of shape (pieces + 1,), from 0 on."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import cells, metrics
+from .arms import REPLAYED
 from .compare import NONE, Comparison, difference, ratio
 from .detectable import detectable
+from .device import replay
 from .read import Runs
 from .stability import steadiness
 from .tables import Table
@@ -15,15 +17,17 @@ from .tables import Table
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported here", "contradicted here", "no difference shown"
 Expectation = Literal["more", "less", "not worse", "none", "differs"]
 TO_TARGET = {"samples": "samples", "updates": "steps", "seconds": "seconds"}  # what a table calls these costs
-COUNTED = ("changes", "reversals", "dips")  # differences, for a ratio to none of them says nothing
+COUNTED = ("changes", "reversals", "dips", "decline")  # differences, for a ratio to none of them says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
     """One comparison: what `of` the `arm` against that of the arm `against` is expected to be.
 
-    `of` is a cost (samples, updates, seconds): the speed-up to the target; "final": the test value, where more is better, also of
-    perplexity; changes, reversals or dips: the difference of their counts; or a column of the records: the ratio arm / against.
+    `of` is a cost (samples, updates, seconds): the speed-up to the target, in seconds of the table's device if it has one; "final":
+    the test value, where more is better, also of perplexity; changes, reversals or dips: the difference of their counts; decline:
+    how far the last validation value lies below the best, as overfitting makes it; or a column of the records: the ratio of whole
+    runs, arm / against.
     """
 
     arm: str
@@ -34,11 +38,15 @@ class Statement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """The verdict of a statement on one workload, with its effect as text, and the effect that could have been seen."""
+    """The verdict of a statement on one workload, with its effect as text, and the effect that could have been seen.
+
+    `sign` is 1 or -1 if the interval lies above or below no effect, else 0.
+    """
 
     statement: Statement
     title: str
     verdict: str
+    sign: int
     effect: str
     could_have_seen: str
 
@@ -70,7 +78,14 @@ def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
     else:
         effect = cells.speedup(found.effect) if is_ratio else cells.interval(found.effect, decimals=1, sign=True)
     could = cells.NOTHING if math.isnan(seen) else f"{seen:.2f}" if is_ratio else f"{math.log(seen):.2f}"
-    return Finding(statement=statement, title=made.title, verdict=verdict, effect=effect, could_have_seen=could)
+    return Finding(
+        statement=statement,
+        title=made.title,
+        verdict=verdict,
+        sign=int(low > 0) - int(high < 0),
+        effect=effect,
+        could_have_seen=could,
+    )
 
 
 def judged(low: float, high: float, *, expects: Expectation, least: float) -> str:
@@ -100,11 +115,18 @@ def _compared(statement: Statement, made: Table, runs: Runs) -> tuple[Comparison
     """The comparison as it is printed, and whether its effect is a ratio."""
     row = next(row for row in made.rows if row.label == statement.arm)
     if (cost := TO_TARGET.get(statement.of)) and row.change is not None:
+        cost = REPLAYED if cost == "seconds" and made.device else cost
         return (NONE if row.idle else row.speedups[cost]), True
     if statement.of == "final" and row.change is not None:
         return row.change, made.logs
     records = made.records[(made.records["status"] == "done") & made.records["label"].isin((statement.arm, statement.against))]
-    if statement.of in (*COUNTED, "loss_variance"):
+    if statement.of == "decline":
+        sign = 1 if metrics.more_is_better(made.records, metric=made.metric) else -1
+        curves = [sign * runs.curve(run).value for run in records["run"]]
+        records = records.assign(decline=[curve.max() - curve[-1] for curve in curves])
+    elif statement.of == "seconds_train" and made.device:
+        records = records.assign(seconds_train=[replay(runs, dict(row), made.device).total for _, row in records.iterrows()])
+    elif statement.of in (*COUNTED, "loss_variance"):
         records = steadiness(runs, records=records)
     if statement.of not in records:
         raise ValueError(f"of: {statement.of} is neither a cost, nor final, nor a column of the records")

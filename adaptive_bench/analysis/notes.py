@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from adaptive_bench.schema import TIMING
+from adaptive_bench.schema import RATES, TIMING
 
 from . import cells, verdict
 from .compare import WELCH
@@ -200,6 +200,11 @@ def _rates(table: Table) -> str:
         return f"Learning rates: {_list(sorted(rates))}{' for all arms' if len(rates) == 1 else ''}, not tuned."
     if len(set(tuned.values())) == 1:
         return f"Learning rates: tuned, {next(iter(tuned.values()))} each."
+    least = min(tuned.values())
+    more = [label for label, text in tuned.items() if text != least]
+    count, _, seeds = least.partition(RATES)
+    if count and {tuned[label] for label in more} == {f"{int(count) + 1}{RATES}{seeds}"}:
+        return f"Learning rates: tuned, {least} each, and one rate more where the best one was at an edge: {_list(more)}."
     care = [f"{label} {text or 'not'}" for label, text in tuned.items()]
     return f"Learning rates: tuned unequally: {_list(care)}."
 

@@ -12,7 +12,7 @@ from . import cells, metrics
 from .arms import REPLAYED, Arm, ArmSummary, Question, judged, row
 from .break_even import BreakEven, break_even, half_saturation
 from .compare import Comparison, holm
-from .device import Profile
+from .device import Profile, fitting
 from .effects import Effect, effects
 from .goals import Goal, goal
 from .published import Claim, Replication, read_claims
@@ -120,7 +120,7 @@ def table(
     allow_mixed_versions: bool = False,
     claims: Sequence[Claim] | None = None,
     wide: bool = False,
-    device: Profile | None = None,
+    devices: Sequence[Profile] = (),
 ) -> list[Table]:
     """A table for each workload.
 
@@ -131,8 +131,9 @@ def table(
     (default 0.5), else percent (default 1). Seconds of runs that differ in device, threads, jobs or allocator are left out unless
     `allow_mixed_timing`; runs of different sources or versions of torch are refused unless `allow_mixed_versions`. `claims`
     (default: those of published.yaml) are of test values and stand beside them, not beside another metric. `wide` adds how
-    steadily runs trained, and their hidden costs, for which every trace is read. `device` adds the seconds that runs would take
-    under the step times of a device (see `device.replay`). Raises ValueError.
+    steadily runs trained, and their hidden costs, for which every trace is read. `devices` adds the seconds that runs would take
+    under the step times of a device (see `device.replay`); each workload takes the profile of its own data set and model.
+    Raises ValueError.
     """
     metrics.check(runs.records, metric=metric)
     baselines.check(runs.records, wanted=baseline)
@@ -150,8 +151,6 @@ def table(
     for group in groups:
         if not allow_mixed_versions:
             _refuse_mixed_versions(group)
-        if device is not None:
-            device.check(group)
     if metric != "final":
         claims = ()
     elif claims is None:
@@ -160,14 +159,14 @@ def table(
     if target is not None:
         goals[groups[0]["workload"].iloc[0]] = Goal.by_hand(target, metric=groups[0]["metric"].iloc[0])
     siblings = _siblings(groups)
+    profiles = [fitting(devices, group) for group in groups]
     steadiness = [stability_of(runs, records=group) if wide else None for group in groups]
     return [
         _table(
             runs, records=group, metric=metric, wanted=baseline, goals=goals, endpoint=endpoint, margin=margin,
-            mixed=allow_mixed_timing, claims=claims, siblings=near, stability=steady,
-            device=device,
+            mixed=allow_mixed_timing, claims=claims, siblings=near, stability=steady, device=profile,
         )
-        for group, near, steady in zip(groups, siblings, steadiness, strict=True)
+        for group, near, steady, profile in zip(groups, siblings, steadiness, profiles, strict=True)
     ]  # fmt: skip
 
 

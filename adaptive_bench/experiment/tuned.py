@@ -10,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from adaptive_bench.schema import RATES
+
 KEY = "tuned"
 MADE = "a file written by `adaptive-bench tune` is expected"
 
@@ -24,7 +26,7 @@ class Tuned:
     samples: int
 
     def __str__(self) -> str:
-        return f"{self.rates} rates x {len(self.seeds)} seeds"
+        return f"{self.rates}{RATES}{len(self.seeds)} seeds"
 
 
 def read_tuned(file: str | Path, choices: Mapping[str, Any]) -> Tuned:

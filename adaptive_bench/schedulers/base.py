@@ -1,6 +1,7 @@
 """The interface of every scheduler: it observes finished steps and proposes a size for the next one."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
@@ -81,8 +82,11 @@ class FeedbackScheduler(SizeScheduler):
 
 
 def mirrored(size: float, initial: float) -> float:
-    """The mirror image of a size about the first one, on a logarithmic scale: what a rule wishes whose sign is turned."""
-    return initial * initial / size if size > 0 else math.inf
+    """The mirror image of a size about the first one, on a logarithmic scale: what a rule wishes whose sign is turned.
+
+    That of inf is the smallest number above 0, for a rule may not wish for nothing.
+    """
+    return max(initial * initial / size, sys.float_info.min) if size > 0 else math.inf
 
 
 def refuse_monotone(noise: Noise, *, monotone: bool) -> None:

@@ -69,7 +69,7 @@ def retimed(results):
 
 
 def test_every_replayed_figure_of_two_arms_and_three_seeds_by_hand(retimed, tmp_path):
-    (found,) = table(read(retimed.folder), target=70, device=read_profile(profile_in(tmp_path)))
+    (found,) = table(read(retimed.folder), target=70, devices=[read_profile(profile_in(tmp_path))])
     small, jump = raw_rows(found)
     # whole runs: 40, 80 and 20 steps of 1.5 s; 20 steps of 1 s with half as much for measuring, then 15 of 2.25 s
     half = math.exp(T * math.log(2) / SQRT3)
@@ -152,7 +152,7 @@ def test_a_step_that_the_end_of_a_text_cut_takes_the_time_of_its_own_size_or_of_
 def test_a_run_that_missed_is_a_miss_and_one_that_is_not_done_needs_no_trace(retimed, tmp_path):
     gone = {"status": "diverged", "reason": "loss is nan", "final": math.nan}
     (retimed.add("jump", seed=3, curve=line(1280), scheduler="jump", **gone) / "trace.parquet").unlink()
-    (found,) = table(read(retimed.folder), target=70, device=read_profile(profile_in(tmp_path)))
+    (found,) = table(read(retimed.folder), target=70, devices=[read_profile(profile_in(tmp_path))])
     jump = raw_rows(found)[1]
     assert jump["replayed_seconds_to_target_kind"] == "median"
     assert jump["replayed_training_seconds_mean"] == pytest.approx(63.75)
@@ -207,10 +207,23 @@ def test_a_profile_of_another_workload_or_of_other_sizes_is_refused_in_one_line(
     assert said in err
 
 
+def test_each_workload_takes_its_own_profile(results, tmp_path):
+    for model in ("mlp", "linear"):
+        for seed in (0, 1):
+            results.add("fixed_small", seed=seed, model=model)
+    here = read_profile(profile_in(tmp_path))
+    (tmp_path / "other").mkdir()
+    slower = STEPS.replace("seconds: 1}", "seconds: 10}").replace("2.25", "22.5")
+    there = read_profile(profile_in(tmp_path / "other", HEAD.replace("mlp", "linear") + slower))
+    for devices in ([here, there], [there, here]):
+        found = {made.title: made.rows[0].totals["replayed"].mean for made in table(read(results.folder), devices=devices)}
+        assert found["digits / linear"] == pytest.approx(10 * found["digits / mlp"])
+
+
 def test_runs_of_several_processes_are_refused(results, tmp_path):
     results.add(settings={"ranks": 2})
     with pytest.raises(ValueError, match="runs of 2 processes each"):
-        table(read(results.folder), device=read_profile(profile_in(tmp_path)))
+        table(read(results.folder), devices=[read_profile(profile_in(tmp_path))])
 
 
 def test_a_missing_file_is_named(cli, retimed):

@@ -59,7 +59,7 @@ def add_pairs(results: Results, *, factors: tuple[float, ...], gains: tuple[floa
 def test_costs_and_test_values(results: Results) -> None:
     add_pairs(results, factors=(2.0, 2.0, 2.1), gains=(-2.0, -2.1, -1.9))
     fewer = found(results, "samples", "more")
-    assert (fewer.verdict, fewer.title) == (SUPPORTED, "digits / mlp")
+    assert (fewer.verdict, fewer.sign, fewer.title) == (SUPPORTED, 1, "digits / mlp")
     assert fewer.effect.startswith("2.03 [1.9")
     assert found(results, "updates", "less").verdict == CONTRADICTED
     worse = found(results, "final", "more")
@@ -88,6 +88,16 @@ def test_columns_of_the_records_and_counts_of_changes(results: Results) -> None:
     assert found(results, "changes", "none").verdict == SUPPORTED
     with pytest.raises(ValueError, match="of: taste is neither a cost, nor final, nor a column"):
         found(results, "taste", "more")
+
+
+def test_the_decline_is_how_far_a_curve_ends_below_its_best(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed, curve=[(0, 10), (100, 50), (200, 80), (300, 90), (400, 90)])
+        results.add(
+            "jump", seed=seed, curve=[(0, 10), (100, 50), (200, 90), (300, 80), (400, 85 + seed)], size=64, scheduler="jump"
+        )
+    decline = found(results, "decline", "more")  # 5, 4 and 3 points
+    assert (decline.verdict, decline.effect[:4]) == (SUPPORTED, "+4.0")
 
 
 def test_an_arm_or_baseline_that_is_not_there(results: Results) -> None:
