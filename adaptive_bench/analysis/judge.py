@@ -24,7 +24,7 @@ COUNTED = ("changes", "reversals", "dips", "decline")  # differences, for a rati
 class Statement:
     """One comparison: what `of` the `arm` against that of the arm `against` is expected to be.
 
-    `of` is a cost (samples, updates, seconds): the speed-up to the target, in seconds of the table's device if it has one; "final":
+    `of` is a cost (samples, updates, seconds; those of the table's device if it has one): the speed-up to the target; "final":
     the test value, where more is better, also of perplexity; changes, reversals or dips: the difference of their counts; decline:
     how far the last validation value lies below the best, as overfitting makes it; or a column of the records: the ratio of whole
     runs, arm / against.

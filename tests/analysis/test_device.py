@@ -208,16 +208,16 @@ def test_a_profile_of_another_workload_or_of_other_sizes_is_refused_in_one_line(
 
 
 def test_each_workload_takes_its_own_profile(results, tmp_path):
-    for model in ("mlp", "linear"):
+    for dataset in ("digits", "cifar10"):
         for seed in (0, 1):
-            results.add("fixed_small", seed=seed, model=model)
+            results.add("fixed_small", seed=seed, dataset=dataset)
     here = read_profile(profile_in(tmp_path))
     (tmp_path / "other").mkdir()
     slower = STEPS.replace("seconds: 1}", "seconds: 10}").replace("2.25", "22.5")
-    there = read_profile(profile_in(tmp_path / "other", HEAD.replace("mlp", "linear") + slower))
+    there = read_profile(profile_in(tmp_path / "other", HEAD.replace("digits", "cifar10") + slower))
     for devices in ([here, there], [there, here]):
         found = {made.title: made.rows[0].totals["replayed"].mean for made in table(read(results.folder), devices=devices)}
-        assert found["digits / linear"] == pytest.approx(10 * found["digits / mlp"])
+        assert found["cifar10 / mlp"] == pytest.approx(10 * found["digits / mlp"])
 
 
 def test_runs_of_several_processes_are_refused(results, tmp_path):
