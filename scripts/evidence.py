@@ -1,8 +1,8 @@
 """The evidence of results/README.md: runs of a study, its tables from committed records, or the same once more from data.
 
 `run NAME` trains what is missing into results/evidence/NAME and folds it; it goes on where it stopped. `tables [NAME ...]` makes
-results/tables, figures and reports from the folded records, and results/README.md. `reproduce NAME|TABLE` trains into
-results/reproduced and compares.
+results/tables, figures and reports from the folded records, and results/README.md. `profile NAME` measures step times, on a
+machine that does nothing else. `reproduce NAME|TABLE` trains into results/reproduced and compares.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import main
-from adaptive_bench.analysis import Runs, Table, figures, judge, read, read_goals, table
+from adaptive_bench.analysis import Runs, Table, figures, judge, read, read_goals, read_profile, table
 from adaptive_bench.analysis.judge import Statement
 from adaptive_bench.files import replacing
 
@@ -46,15 +46,13 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
     """Tune, set the targets, train, train the controls, fold; whatever is done already is skipped."""
     goal, common = study["targets"], [f"hydra.launcher.n_jobs={jobs}", "progress=false"]
     for name, own in study["sweeps"].items():
-        own = own or {}
         rates = folder / f"{name}.yaml"
         words = [*(word.format(data=data) for word in own.get("overrides", [])), *common]
         shorter = [f"epochs={study['tuning_epochs']}"] if "tuning_epochs" in study else []
-        sweep = own.get("file", name)
         if not rates.exists():
             flags = shlex.split(study["tune"])
-            call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
-        tuned = [f"sweep={sweep}", *words, f"optimizer.lr=${{tuned:{rates}}}"]
+            call("tune", name, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
+        tuned = [f"sweep={name}", *words, f"optimizer.lr=${{tuned:{rates}}}"]
         call("train", *tuned, f"arm={goal['arm']}", f"seed={goal['seeds']}", f"results={folder / 'others'}")
         call("train", *tuned, f"results={folder}")
         for more in study.get("also", []):
@@ -66,12 +64,24 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
         call("compact", str(part))
 
 
-def tables(name: str, study: dict[str, Any], *, into: Path = RESULTS) -> None:
+def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
+    """Step times of every workload, on a machine that does nothing else; the seconds of all tables are replayed under them."""
+    for name, own in study["sweeps"].items():
+        words = [word.format(data=data) for word in own["profile"].split()]
+        call("profile", *words, "threads=1", "progress=false", "-o", str(folder / "profiles" / f"{name}.yaml"))
+
+
+def profiles(name: str) -> list[Path]:
+    return sorted((RESULTS / "evidence" / name / "profiles").glob("*.yaml"))
+
+
+def tables(name: str, study: dict[str, Any], *, into: Path) -> None:
     """The study's table as md and tex, its report, and two figures of each workload, all from its records."""
     folder = RESULTS / "evidence" / name
-    profile = RESULTS / "profiles" / f"{name}.yaml"
-    question = ["--targets", str(folder / "targets.yaml"), *(["--device", str(profile)] if profile.exists() else [])]
-    question += shlex.split(study.get("question", ""))
+    question = ["--targets", str(folder / "targets.yaml"), *shlex.split(study.get("question", ""))]
+    question += [word for path in profiles(name) for word in ("--device", str(path))]
+    for kind in ("tables", "figures", "reports"):
+        (into / kind).mkdir(parents=True, exist_ok=True)
     for form in ("md", "tex"):
         with replacing(into / "tables" / f"{name}.{form}") as part, part.open("w") as file, redirect_stdout(file):
             assert not main(["tables", str(folder), *question, "--wide", "--format", form])
@@ -82,7 +92,7 @@ def tables(name: str, study: dict[str, Any], *, into: Path = RESULTS) -> None:
             figures.save(figure, into / "figures" / f"{name}-{title}-{kind}.svg")
 
 
-def readme(known: dict[str, Any], *, into: Path = RESULTS) -> None:
+def readme(known: dict[str, Any], *, into: Path) -> None:
     """results/README.md: every claim with its verdict."""
     claims = OmegaConf.to_container(OmegaConf.load(RESULTS / "claims.yaml"))
     assert isinstance(claims, dict)
@@ -151,7 +161,8 @@ def folded(name: str) -> Runs:
 
 @cache
 def made_tables(name: str, baseline: str | None = None) -> list[Table]:
-    return table(folded(name), baseline=baseline, targets=read_goals(RESULTS / "evidence" / name / "targets.yaml"))
+    goals = read_goals(RESULTS / "evidence" / name / "targets.yaml")
+    return table(folded(name), baseline=baseline, targets=goals, devices=[*map(read_profile, profiles(name))])
 
 
 def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
@@ -186,8 +197,9 @@ def values(record: dict[Any, Any]) -> list[float]:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("run", "tables", "reproduce"))
+    parser.add_argument("command", choices=("run", "profile", "tables", "reproduce"))
     parser.add_argument("names", nargs="*", help="studies of results/studies.yaml, or the letters of their tables; none: all")
+    parser.add_argument("--into", type=Path, default=RESULTS, help="where tables go (default: results)")
     parser.add_argument("--data", default="data", help="the folder of the data sets (default: data)")
     parser.add_argument("--jobs", type=int, default=-1, help="runs beside each other (default: one a core)")
     return parser.parse_args()
@@ -201,12 +213,15 @@ if __name__ == "__main__":
     differing = 0
     for name in asked:
         if chosen.command == "tables":
-            tables(name, known[name])
+            tables(name, known[name], into=chosen.into)
+            continue
+        if chosen.command == "profile":
+            profile(known[name], RESULTS / "evidence" / name, data=chosen.data)
             continue
         folder = RESULTS / ("evidence" if chosen.command == "run" else "reproduced") / name
         run(known[name], folder, data=chosen.data, jobs=chosen.jobs)
         if chosen.command == "reproduce":
             differing += compare(name, folder)
     if chosen.command == "tables" and not chosen.names:
-        readme(known)
+        readme(known, into=chosen.into)
     sys.exit(differing > 0)
