@@ -26,6 +26,7 @@ from adaptive_bench.files import replacing
 RESULTS = Path("results")
 CLOCKED = ("goodput", "memory")  # arms whose sizes follow the machine's clock or memory
 COMPARED = ["final", "best", "samples", "steps"]  # columns of a record that another machine must repeat
+MIXED = "--allow-mixed-versions"
 NOT_TESTABLE, OPEN = "not testable here", "not run yet"
 KINDS = (judge.SUPPORTED, judge.CONTRADICTED, judge.UNDECIDED, NOT_TESTABLE, OPEN)
 
@@ -49,19 +50,21 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
         rates = folder / f"{name}.yaml"
         words = [*(word.format(data=data) for word in own.get("overrides", [])), *common]
         shorter = [f"epochs={study['tuning_epochs']}"] if "tuning_epochs" in study else []
-        if not rates.exists():
+        if "tune" in study and not rates.exists():
             flags = shlex.split(study["tune"])
             call("tune", name, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
-        tuned = [f"sweep={name}", *words, f"optimizer.lr=${{tuned:{rates}}}"]
-        call("train", *tuned, f"arm={goal['arm']}", f"seed={goal['seeds']}", f"results={folder / 'others'}")
-        call("train", *tuned, f"results={folder}")
+        tuned = [*words, *([f"optimizer.lr=${{tuned:{rates}}}"] if "tune" in study else [])]
+        other = [f"sweep={goal.get('sweep', name)}", *goal.get("overrides", []), f"arm={goal['arm']}", f"seed={goal['seeds']}"]
+        call("train", *other, *tuned, f"results={folder / 'others'}")
+        call("train", f"sweep={name}", *tuned, f"results={folder}")
         for more in study.get("also", []):
-            call("train", *tuned, *more, f"results={folder}")
+            call("train", f"sweep={name}", *tuned, *more, f"results={folder}")
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
     for arm in study.get("controls", []):
         call("controls", str(folder), arm, *common)
     for part in (folder, folder / "tuning", folder / "others"):
-        call("compact", str(part))
+        if part.exists():
+            call("compact", str(part))
 
 
 def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
@@ -162,7 +165,14 @@ def folded(name: str) -> Runs:
 @cache
 def made_tables(name: str, baseline: str | None = None) -> list[Table]:
     goals = read_goals(RESULTS / "evidence" / name / "targets.yaml")
-    return table(folded(name), baseline=baseline, targets=goals, devices=[*map(read_profile, profiles(name))])
+    mixed = MIXED in studies()[name].get("question", "")
+    return table(
+        folded(name),
+        baseline=baseline,
+        targets=goals,
+        devices=[*map(read_profile, profiles(name))],
+        allow_mixed_versions=mixed,
+    )
 
 
 def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
