@@ -30,11 +30,11 @@ demo: $(READY) ## a small real sweep on embedded data: table on the terminal, re
 	@$(BIN)/adaptive-bench report results/demo --target $(DEMO_TARGET) -o results/demo/report.html
 
 tables: $(READY) ## every table, figure and report of results/ again, from the committed records
-	$(BIN)/python scripts/evidence.py tables
+	$(BIN)/python -m scripts.evidence tables
 
 DATA ?= data
 reproduce: $(READY) ## TABLE=e DATA=DIR: train the runs of a table of results/ again, and compare them with the committed records
-	$(BIN)/python scripts/evidence.py reproduce $(TABLE) --data $(DATA)
+	$(BIN)/python -m scripts.evidence reproduce $(TABLE) --data $(DATA)
 
 # one process a core, four at most: each may take 4 GB; one thread each, also in what they start: more would wait for each other
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4

@@ -8,27 +8,22 @@ machine that does nothing else. `reproduce NAME|TABLE` trains into results/repro
 import argparse
 import shlex
 import sys
-from collections import Counter
 from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import main
-from adaptive_bench.analysis import Runs, Table, figures, judge, read, read_goals, read_profile, table
-from adaptive_bench.analysis.judge import Statement
+from adaptive_bench.analysis import Runs, Table, figures, read, read_goals, read_profile, table
 from adaptive_bench.files import replacing
 
 RESULTS = Path("results")
 CLOCKED = ("goodput", "memory")  # arms whose sizes follow the machine's clock or memory
 COMPARED = ["final", "best", "samples", "steps"]  # columns of a record that another machine must repeat
 MIXED = "--allow-mixed-versions"
-NOT_TESTABLE, OPEN = "not testable here", "not run yet"
-KINDS = (judge.SUPPORTED, judge.CONTRADICTED, judge.UNDECIDED, NOT_TESTABLE, OPEN)
 
 
 def studies() -> dict[str, Any]:
@@ -95,68 +90,6 @@ def tables(name: str, study: dict[str, Any], *, into: Path) -> None:
             figures.save(figure, into / "figures" / f"{name}-{title}-{kind}.svg")
 
 
-def readme(known: dict[str, Any], *, into: Path) -> None:
-    """results/README.md: every claim with its verdict."""
-    claims = OmegaConf.to_container(OmegaConf.load(RESULTS / "claims.yaml"))
-    assert isinstance(claims, dict)
-    places = {place: (name, title) for name, study in known.items() for place, title in study["at"].items()}
-    lines = [line(claim, places) for claim in claims["claims"]]
-    counts = Counter(each["kind"] for each in lines)
-    sources = dict.fromkeys(each["source"] for each in lines)
-    page = jinja2.Template(
-        (RESULTS / "README.md.j2").read_text(), trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    text = page.render(
-        counts="; ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) + ".",
-        surprises=claims.get("surprises", []),
-        studies=[described(name, study) for name, study in known.items()],
-        documents=[{"source": source, "claims": [each for each in lines if each["source"] == source]} for source in sources],
-        contradictions=[
-            each | {"verdicts": "; ".join(f"{one['id']}: {one['kind']}" for one in lines if one["id"] in each["sides"])}
-            for each in claims.get("contradictions", [])
-        ],
-    )
-    (into / "README.md").write_text(text.rstrip() + "\n")
-
-
-def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """A claim with the verdict of its tests; `kind` is one of KINDS."""
-    shown = {name: claim[name] for name in ("id", "source", "says", "setting")} | {"decisive": claim.get("decisive", False)}
-    if "needs" in claim:
-        return shown | {"kind": NOT_TESTABLE, "verdict": f"{NOT_TESTABLE}: needs {claim['needs']}", "evidence": "-"}
-    if "by_count" in claim or "measured" in claim:
-        kind = claim.get("verdict", OPEN)
-        return shown | {"kind": kind, "verdict": kind, "evidence": claim.get("by_count") or claim["measured"]}
-    tests = [Statement(**{key: test[key] for key in ("arm", "against", "of", "expects")}) for test in claim["tests"]]
-    there = [places.get(test["at"]) for test in claim["tests"]]
-    found = [finding(test, *place) for test, place in zip(tests, there, strict=True) if place]
-    if not found:
-        return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in claim["tests"]}))}
-    if claim.get("varies"):  # that something depends on the workload: effects on both sides of none
-        signs = {each.sign for each in found}
-        kind, verdict = (judge.SUPPORTED, "signs differ") if signs >= {1, -1} else (judge.UNDECIDED, "no two signs differ")
-        verdict = f"{kind} ({verdict} among {len(found)} tests)"
-    else:
-        kind = judge.together([each.verdict for each in found])
-        verdict = f"{kind} ({sum(each.verdict == kind for each in found)} of {len(found)} tests)"
-    left = len(tests) - len(found)
-    evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
-    return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
-
-
-def written(found: judge.Finding) -> str:
-    one = found.statement
-    could = f", could have seen {found.could_have_seen}" if found.verdict == judge.UNDECIDED else ""
-    return f"{found.title}: {one.arm} against {one.against}, {one.of} {found.effect}{could}"
-
-
-@cache
-def finding(statement: Statement, name: str, title: str) -> judge.Finding:
-    return judge.judge(
-        statement, next(made for made in made_tables(name, statement.against) if made.title == title), folded(name)
-    )
-
-
 @cache
 def folded(name: str) -> Runs:
     return read(RESULTS / "evidence" / name)
@@ -173,17 +106,6 @@ def made_tables(name: str, baseline: str | None = None) -> list[Table]:
         devices=[*map(read_profile, profiles(name))],
         allow_mixed_versions=mixed,
     )
-
-
-def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
-    counts = folded(name).records["title"].value_counts()
-    return {
-        "name": name,
-        "tables": ", ".join(study["tables"]),
-        "workloads": ", ".join(sorted(counts.index)),
-        "runs": f"{counts.sum():,}",
-        "minutes": study["minutes"],
-    }
 
 
 def compare(name: str, again: Path) -> int:
@@ -215,7 +137,7 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-if __name__ == "__main__":
+def entry() -> int:
     chosen, known = parsed(), studies()
     asked = [name for name, study in known.items() if not chosen.names or {name, *study["tables"]} & {*chosen.names}]
     if not asked:
@@ -224,14 +146,20 @@ if __name__ == "__main__":
     for name in asked:
         if chosen.command == "tables":
             tables(name, known[name], into=chosen.into)
-            continue
-        if chosen.command == "profile":
+        elif chosen.command == "profile":
             profile(known[name], RESULTS / "evidence" / name, data=chosen.data)
-            continue
-        folder = RESULTS / ("evidence" if chosen.command == "run" else "reproduced") / name
-        run(known[name], folder, data=chosen.data, jobs=chosen.jobs)
-        if chosen.command == "reproduce":
-            differing += compare(name, folder)
+        else:
+            folder = RESULTS / ("evidence" if chosen.command == "run" else "reproduced") / name
+            run(known[name], folder, data=chosen.data, jobs=chosen.jobs)
+            differing += compare(name, folder) if chosen.command == "reproduce" else 0
     if chosen.command == "tables" and not chosen.names:
-        readme(known, into=chosen.into)
-    sys.exit(differing > 0)
+        from scripts.claims import readme  # it needs this module
+
+        readme(chosen.into)
+    return int(differing > 0)
+
+
+if __name__ == "__main__":
+    from scripts.evidence import entry as once  # not a second module of the same code, which would read everything again
+
+    sys.exit(once())

@@ -12,7 +12,7 @@ MADE = ("README.md", "tables/*.tex", "reports/*.html", "figures/*.svg")  # each 
 
 @pytest.mark.slow
 def test_the_records_make_the_committed_tables_byte_for_byte(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/evidence.py", "tables", "--into", str(tmp_path)]
+    command = [sys.executable, "-m", "scripts.evidence", "tables", "--into", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=200)
     made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     kept = {path.relative_to(ROOT / "results") for form in MADE for path in (ROOT / "results").glob(form)}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
+
 from . import cells, metrics
 from .arms import REPLAYED
 from .compare import NONE, Comparison, difference, ratio
@@ -17,6 +19,7 @@ from .tables import Table
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported here", "contradicted here", "no difference shown"
 Expectation = Literal["more", "less", "not worse", "none", "differs"]
 TO_TARGET = {"samples": "samples", "updates": "steps", "seconds": "seconds"}  # what a table calls these costs
+MEASURING = "measuring"
 COUNTED = ("changes", "reversals", "dips", "decline")  # differences, for a ratio to none of them says nothing
 
 
@@ -24,14 +27,18 @@ COUNTED = ("changes", "reversals", "dips", "decline")  # differences, for a rati
 class Statement:
     """One comparison: what `of` the `arm` against that of the arm `against` is expected to be.
 
-    `of` is a cost (samples, updates, seconds; those of the table's device if it has one): the speed-up to the target; "final":
-    the test value, where more is better, also of perplexity; changes, reversals or dips: the difference of their counts; decline:
-    how far the last validation value lies below the best, as overfitting makes it; or a column of the records: the ratio of whole
-    runs, arm / against.
+    `of` is one of
+    - samples, updates, seconds: the speed-up in this cost to the target; seconds are those of the table's device, if it has one;
+    - final: the test value, where more is better, also of perplexity;
+    - changes, reversals, dips: the difference of these counts;
+    - decline: how far the last validation value lies below the best one, as overfitting makes it; the difference;
+    - measuring: the share of the seconds that measuring takes, against a number;
+    - a column of the records: the ratio of whole runs, arm / against.
+    `against` may be a number of final and decline, too.
     """
 
     arm: str
-    against: str
+    against: str | float
     of: str
     expects: Expectation
 
@@ -60,11 +67,12 @@ def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
     contradicted by one that leaves no effect out; "differs" the other way round. Nothing is corrected for several tests: where
     there are no effects, one test in twenty supports or contradicts one.
     """
-    known = {row.label: row for row in made.rows}
-    for name in (statement.arm, statement.against):
+    known = [row.label for row in made.rows]
+    named = (statement.arm, *([statement.against] if isinstance(statement.against, str) else []))
+    for name in named:
         if name not in known:
             raise ValueError(f"{made.title} has no arm {name!r}, only {', '.join(known)}")
-    if made.baseline != statement.against:
+    if made.baseline != named[-1] and len(named) > 1:
         raise ValueError(f"{made.title} has the baseline {made.baseline!r}; {statement.against!r} is expected")
     found, is_ratio = _compared(statement, made, runs)
     low, high = ((math.log(end) if end > 0 else math.nan) if is_ratio else end for end in (found.effect.low, found.effect.high))
@@ -76,7 +84,8 @@ def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
     if statement.of == "final":
         effect = made.change(found)
     else:
-        effect = cells.speedup(found.effect) if is_ratio else cells.interval(found.effect, decimals=1, sign=True)
+        decimals = 4 if statement.of == MEASURING else 1
+        effect = cells.speedup(found.effect) if is_ratio else cells.interval(found.effect, decimals=decimals, sign=True)
     could = cells.NOTHING if math.isnan(seen) else f"{seen:.2f}" if is_ratio else f"{math.log(seen):.2f}"
     return Finding(
         statement=statement,
@@ -113,27 +122,44 @@ def judged(low: float, high: float, *, expects: Expectation, least: float) -> st
 
 def _compared(statement: Statement, made: Table, runs: Runs) -> tuple[Comparison, bool]:
     """The comparison as it is printed, and whether its effect is a ratio."""
+    if not isinstance(statement.against, str):
+        return _beyond(statement, statement.against, made, runs)
     row = next(row for row in made.rows if row.label == statement.arm)
     if (cost := TO_TARGET.get(statement.of)) and row.change is not None:
         cost = REPLAYED if cost == "seconds" and made.device else cost
         return (NONE if row.idle else row.speedups[cost]), True
     if statement.of == "final" and row.change is not None:
         return row.change, made.logs
-    records = made.records[(made.records["status"] == "done") & made.records["label"].isin((statement.arm, statement.against))]
-    if statement.of == "decline":
+    other, usual = (_by_seed(statement.of, name, made, runs) for name in (statement.arm, statement.against))
+    return (difference(usual, other), False) if statement.of in COUNTED else (ratio(other, usual), True)
+
+
+def _beyond(statement: Statement, number: float, made: Table, runs: Runs) -> tuple[Comparison, bool]:
+    """An arm's values against a number."""
+    values = _by_seed(statement.of, statement.arm, made, runs)
+    known = dict.fromkeys(values.index, number)
+    if statement.of == "final" and made.logs:
+        return ratio(values, known), True  # as a change of the metric is: other / baseline
+    resolution = metrics.resolution(made.records, metric="final") if statement.of == "final" else 0.0
+    return difference(known, values, resolution=resolution), False
+
+
+def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
+    """What each run of an arm that is done has of it."""
+    records = made.records[(made.records["status"] == "done") & (made.records["label"] == arm)]
+    if of == "decline":
         sign = 1 if metrics.more_is_better(made.records, metric=made.metric) else -1
         curves = [sign * runs.curve(run).value for run in records["run"]]
         records = records.assign(decline=[curve.max() - curve[-1] for curve in curves])
-    elif statement.of == "seconds_train" and made.device:
+    elif of == MEASURING:
+        records = records.assign(measuring=records["seconds_measure"] / (records["seconds_train"] + records["seconds_measure"]))
+    elif of == "seconds_train" and made.device:
         records = records.assign(seconds_train=[replay(runs, dict(row), made.device).total for _, row in records.iterrows()])
-    elif statement.of in (*COUNTED, "loss_variance"):
+    elif of in (*COUNTED, "loss_variance"):
         records = steadiness(runs, records=records)
-    if statement.of not in records:
-        raise ValueError(f"of: {statement.of} is neither a cost, nor final, nor a column of the records")
-    other, usual = (
-        records[records["label"] == name].set_index("seed")[statement.of] for name in (statement.arm, statement.against)
-    )
-    return (difference(usual, other), False) if statement.of in COUNTED else (ratio(other, usual), True)
+    if of not in records:
+        raise ValueError(f"of: {of} is neither a cost, nor final, nor a column of the records")
+    return records.set_index("seed")[of]
 
 
 def together(verdicts: Sequence[str]) -> str:

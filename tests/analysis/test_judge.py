@@ -100,6 +100,22 @@ def test_the_decline_is_how_far_a_curve_ends_below_its_best(results: Results) ->
     assert (decline.verdict, decline.effect[:4]) == (SUPPORTED, "+4.0")
 
 
+def test_values_against_a_number(results: Results) -> None:
+    for seed, final in enumerate((90.0, 90.1, 89.9)):
+        results.add("jump", seed=seed, final=final, measure=0.25, size=64, scheduler="jump")
+    runs = read(results.folder)
+    (made,) = table(runs, target=50)
+
+    def of(name: str, expects: Expectation, number: float) -> Finding:
+        return judge(Statement(arm="jump", against=number, of=name, expects=expects), made, runs)
+
+    # 1 with s = 0.1, and a fifth of the time is 0.25 / 1.25
+    assert (of("final", "more", 89.0).verdict, of("final", "more", 89.0).effect) == (SUPPORTED, "+1.00 [+0.75, +1.25]")
+    assert of("final", "none", 90.0).verdict == SUPPORTED
+    assert of("measuring", "less", 0.21).verdict == of("measuring", "more", 0.19).verdict == SUPPORTED
+    assert of("measuring", "less", 0.01).effect.startswith("+0.1900")
+
+
 def test_an_arm_or_baseline_that_is_not_there(results: Results) -> None:
     add_pairs(results, factors=(2.0, 2.0), gains=(0.0, 0.1))
     with pytest.raises(ValueError, match="has no arm 'other', only fixed_small, jump"):

@@ -1,0 +1,114 @@
+"""results/README.md: every claim of results/claims.yaml with the verdict of the committed runs."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from omegaconf import OmegaConf
+
+from adaptive_bench.analysis import Interval, cells, judge
+from adaptive_bench.analysis.judge import Statement
+from scripts.evidence import RESULTS, folded, made_tables, profiles, studies
+
+NOT_TESTABLE, OPEN = "not testable here", "not run yet"
+KINDS = (judge.SUPPORTED, judge.CONTRADICTED, judge.UNDECIDED, NOT_TESTABLE, OPEN)
+
+
+def readme(into: Path) -> None:
+    """results/README.md: every claim with its verdict."""
+    known = studies()
+    claims = OmegaConf.to_container(OmegaConf.load(RESULTS / "claims.yaml"))
+    assert isinstance(claims, dict)
+    places = {place: (name, title) for name, study in known.items() for place, title in study["at"].items()}
+    lines = [line(claim, places) for claim in claims["claims"]]
+    counts = Counter(each["kind"] for each in lines)
+    sources = dict.fromkeys(each["source"] for each in lines)
+    page = jinja2.Template(
+        (RESULTS / "README.md.j2").read_text(), trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    text = page.render(
+        counts="; ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) + ".",
+        surprises=claims.get("surprises", []),
+        studies=[described(name, study) for name, study in known.items()],
+        documents=[{"source": source, "claims": [each for each in lines if each["source"] == source]} for source in sources],
+        contradictions=[
+            each | {"verdicts": "; ".join(f"{one['id']}: {one['kind']}" for one in lines if one["id"] in each["sides"])}
+            for each in claims.get("contradictions", [])
+        ],
+    )
+    (into / "README.md").write_text(text.rstrip() + "\n")
+
+
+def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """A claim with the verdict of its tests; `kind` is one of KINDS."""
+    shown = {name: claim[name] for name in ("id", "source", "says", "setting")} | {"decisive": claim.get("decisive", False)}
+    if "needs" in claim:
+        return shown | {"kind": NOT_TESTABLE, "verdict": f"{NOT_TESTABLE}: needs {claim['needs']}", "evidence": "-"}
+    if "by_count" in claim or "measured" in claim:
+        kind = claim.get("verdict", OPEN)
+        return shown | {"kind": kind, "verdict": kind, "evidence": claim.get("by_count") or claim["measured"]}
+    tests = claim["tests"]
+    found = [each for test in tests if test["at"] in places and (each := finding(test, *places[test["at"]]))]
+    if not found:
+        return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in claim["tests"]}))}
+    if claim.get("varies"):  # that something depends on the workload: effects on both sides of none
+        signs = {each.sign for each in found}
+        kind, verdict = (judge.SUPPORTED, "signs differ") if signs >= {1, -1} else (judge.UNDECIDED, "no two signs differ")
+        verdict = f"{kind} ({verdict} among {len(found)} tests)"
+    else:
+        kind = judge.together([each.verdict for each in found])
+        verdict = f"{kind} ({sum(each.verdict == kind for each in found)} of {len(found)} tests)"
+    left = len(tests) - len(found)
+    evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
+    return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
+
+
+def written(found: judge.Finding) -> str:
+    one = found.statement
+    could = f", could have seen {found.could_have_seen}" if found.verdict == judge.UNDECIDED else ""
+    return f"{found.title}: {one.arm} against {one.against}, {one.of} {found.effect}{could}"
+
+
+def finding(test: dict[str, Any], name: str, title: str) -> judge.Finding | None:
+    """What a study says of a test of claims.yaml; None if it has not trained an arm, or measured the rate."""
+    asked = {key: value for key, value in test.items() if key != "at"}
+    if asked["of"] == "rate":
+        return rate(name, title, batch=asked["batch"], against=asked["against"])
+    statement = Statement(**asked)
+    baseline = statement.against if isinstance(statement.against, str) else None
+    labels = set(folded(name).records.loc[folded(name).records["title"] == title, "label"])
+    if not {statement.arm, *([baseline] if baseline else [])} <= labels:
+        return None
+    return judge.judge(statement, next(made for made in made_tables(name, baseline) if made.title == title), folded(name))
+
+
+def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | None:
+    """The samples a second of a profile at one batch size over those at another; the interval is that of both step times."""
+    for path in profiles(name):
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if title == f"{content['dataset']} / {content['model']}":
+            steps = {int(step["batch"]): step for step in content["steps"]}
+            ends = (("seconds", "seconds"), ("high", "low"), ("low", "high"))
+            mean, low, high = (batch / steps[batch][one] * steps[against][other] / against for one, other in ends)
+            return judge.Finding(
+                statement=Statement(arm=f"batch {batch}", against=f"batch {against}", of="samples a second", expects="more"),
+                title=title,
+                verdict=judge.judged(math.log(low), math.log(high), expects="more", least=0.0),
+                sign=int(low > 1) - int(high < 1),
+                effect=cells.speedup(Interval(mean=mean, low=low, high=high, n=1)),
+                could_have_seen=cells.NOTHING,
+            )
+    return None
+
+
+def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
+    counts = folded(name).records["title"].value_counts()
+    return {
+        "name": name,
+        "tables": ", ".join(study["tables"]),
+        "workloads": ", ".join(sorted(counts.index)),
+        "runs": f"{counts.sum():,}",
+        "minutes": study["minutes"],
+    }
