@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +28,9 @@ def show(conf: Path, *, more: Path | None = None) -> None:
     console = Console(width=None if Console().is_terminal else 200)
     roots = [conf, *([more] if more else [])]
     for group in sorted({path.name for root in roots for path in root.iterdir() if path.is_dir()}):
-        columns = {"scheduler": ("needs", "blocks", "source"), "arm": ("source", "left open by it")}.get(group, ())
+        columns = {
+            "scheduler": ("needs", "blocks", "source"), "arm": ("source", "left open by it"), "sweep": ("cost",),
+        }.get(group, ())  # fmt: skip
         table = Table("option", "what", *columns, "settings", title=group, title_justify="left", expand=True)
         # a file that begins with _ is what others share
         for file in sorted((file for root in roots for file in (root / group).glob("[!_]*.yaml")), key=lambda file: file.stem):
@@ -42,8 +44,8 @@ def describe(file: Path) -> list[str]:
     if "_target_" not in settings:  # arms and sweeps describe themselves in comments
         comments = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ") and "@package" not in line]
         first = file.read_text().splitlines()[0]
-        origin = [_after(f"{name}: ", comments) for name in ("Source", "Open")] if file.parent.name == "arm" else []
-        return [(comments or [first.partition("# ")[2]])[0], *origin, ""]
+        remarks = [remark(file, name) for name in {"arm": ("Source", "Open"), "sweep": ("Cost",)}.get(file.parent.name, ())]
+        return [(comments or [first.partition("# ")[2]])[0], *remarks, ""]
     try:
         target = get_object(settings["_target_"])
     except ImportError as error:
@@ -68,9 +70,12 @@ def not_found(target: str, error: ImportError) -> ImportError:
     return ImportError(f"{target} cannot be imported ({error.__cause__ or error}); is its folder on PYTHONPATH?")
 
 
-def _after(start: str, lines: Sequence[str]) -> str:
-    """The rest of the first line that starts so; empty without one."""
-    return next((line.removeprefix(start).removesuffix(".") for line in lines if line.startswith(start)), "")
+def remark(file: Path, name: str) -> str:
+    """What a comment `# Name: ...` of an arm or a sweep says, on one line; empty without one."""
+    start = f"# {name}: "
+    return next(
+        (line.removeprefix(start).removesuffix(".") for line in file.read_text().splitlines() if line.startswith(start)), ""
+    )
 
 
 def nearest(key: str, conf: Path) -> str:

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adaptive_bench.experiment.build import RunSpec, plan
+from adaptive_bench.experiment.catalogue import remark
 from adaptive_bench.experiment.status import console
 from adaptive_bench.schema import NOT_STARTED, check_form, distinct
 
@@ -90,6 +91,10 @@ def show(overrides: Sequence[str], *, conf: Path, more: Path | None = None) -> N
         table.add_row(run, state, escape(title))
     out = console()
     out.print(table)
+    for name in (word.removeprefix("sweep=") for word in overrides if word.startswith("sweep=")):
+        file = conf / "sweep" / f"{name}.yaml"
+        if file.exists() and (cost := remark(file, "Cost")):
+            out.print(f"The whole sweep: {escape(cost)}.")
     cells = len({each.identity.cell for each in found})
     out.print(
         f"{len(folders)} runs in {cells} cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
