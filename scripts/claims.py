@@ -59,7 +59,7 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
         verdict = f"{kind} ({verdict} among {len(found)} tests)"
     else:
         kind = judge.together([each.verdict for each in found])
-        verdict = f"{kind} ({sum(each.verdict == kind for each in found)} of {len(found)} tests)"
+        verdict = f"{kind} (tests: {sum(each.verdict == kind for each in found)} of {len(found)})"
     left = len(tests) - len(found)
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
     return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
@@ -67,7 +67,7 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
 
 def written(found: judge.Finding) -> str:
     one = found.statement
-    could = f", could have seen {found.could_have_seen}" if found.verdict == judge.UNDECIDED else ""
+    could = f", could have seen {found.could_have_seen}" if found.could_have_seen and found.verdict == judge.UNDECIDED else ""
     return f"{found.title}: {one.arm} against {one.against}, {one.of} {found.effect}{could}"
 
 
@@ -98,7 +98,7 @@ def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | 
                 verdict=judge.judged(math.log(low), math.log(high), expects="more", least=0.0),
                 sign=int(low > 1) - int(high < 1),
                 effect=cells.speedup(Interval(mean=mean, low=low, high=high, n=1)),
-                could_have_seen=cells.NOTHING,
+                could_have_seen="",
             )
     return None
 

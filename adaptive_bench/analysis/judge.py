@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from . import cells, metrics
+from . import verdict as verdicts
 from .arms import REPLAYED
 from .compare import NONE, Comparison, difference, ratio
 from .detectable import detectable
@@ -86,7 +87,10 @@ def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
     else:
         decimals = 4 if statement.of == MEASURING else 1
         effect = cells.speedup(found.effect) if is_ratio else cells.interval(found.effect, decimals=decimals, sign=True)
-    could = cells.NOTHING if math.isnan(seen) else f"{seen:.2f}" if is_ratio else f"{math.log(seen):.2f}"
+    if math.isnan(found.effect.mean):
+        idle = any(row.label == statement.arm and row.idle for row in made.rows)
+        effect = verdicts.NOT_YET if idle else verdicts.CANNOT_TELL
+    could = "" if math.isnan(seen) else f"{seen:.2f}" if is_ratio else f"{math.log(seen):.2f}"
     return Finding(
         statement=statement,
         title=made.title,
