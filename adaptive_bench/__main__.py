@@ -89,6 +89,9 @@ def train(overrides: list[str]) -> int:
             raise
         print(f"adaptive-bench: error: {explain(error)}", file=sys.stderr)
         failed = True
+    except SystemExit as stopped:  # a sweep whose runs are all done stops Hydra so; `tune` goes on from there
+        if stopped.code:
+            raise
     finally:
         if not wants_traceback:
             del os.environ["HYDRA_FULL_ERROR"]
