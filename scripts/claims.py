@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from adaptive_bench.analysis import Interval, cells, judge
 from adaptive_bench.analysis.judge import Statement
-from scripts.evidence import RESULTS, folded, made_tables, profiles, studies
+from scripts.evidence import RESULTS, folded, is_there, made_tables, profiles, studies
 
 NOT_TESTABLE, OPEN = "not testable here", "not run yet"
 KINDS = (judge.SUPPORTED, judge.CONTRADICTED, judge.UNDECIDED, NOT_TESTABLE, OPEN)
@@ -21,15 +21,15 @@ def readme(into: Path) -> None:
     known = studies()
     claims = OmegaConf.to_container(OmegaConf.load(RESULTS / "claims.yaml"))
     assert isinstance(claims, dict)
-    places = {place: (name, title) for name, study in known.items() for place, title in study["at"].items()}
+    places = {place: (name, title) for name, study in known.items() if is_there(name) for place, title in study["at"].items()}
     lines = [line(claim, places) for claim in claims["claims"]]
-    counts = Counter(each["kind"] for each in lines)
+    counts = Counter((each["id"].startswith("S"), each["kind"]) for each in lines)
     sources = dict.fromkeys(each["source"] for each in lines)
     page = jinja2.Template(
         (RESULTS / "README.md.j2").read_text(), trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     text = page.render(
-        counts="; ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) + ".",
+        counts=[{"kind": kind, "claims": counts[False, kind], "values": counts[True, kind]} for kind in KINDS],
         surprises=claims.get("surprises", []),
         studies=[described(name, study) for name, study in known.items()],
         documents=[{"source": source, "claims": [each for each in lines if each["source"] == source]} for source in sources],
@@ -104,11 +104,12 @@ def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | 
 
 
 def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
-    counts = folded(name).records["title"].value_counts()
+    titles = [folded(name).records["title"].value_counts()] if is_there(name) else []
     return {
-        "name": name,
+        "name": f"[{name}](tables/{name}.md), [report](reports/{name}.html)" if titles else name,
         "tables": ", ".join(study["tables"]),
-        "workloads": ", ".join(sorted(counts.index)),
-        "runs": f"{counts.sum():,}",
-        "minutes": study["minutes"],
+        "workloads": ", ".join(study["at"].values()),
+        "runs": f"{sum(counts.sum() for counts in titles):,}" if titles else OPEN,
+        "command": f"python -m scripts.evidence run {name} --data DIR",
+        "minutes": study["minutes"] if titles else "-",
     }

@@ -32,6 +32,10 @@ def studies() -> dict[str, Any]:
     return {str(name): study for name, study in found.items()}
 
 
+def is_there(name: str) -> bool:
+    return (RESULTS / "evidence" / name).exists()
+
+
 def call(*words: str) -> None:
     print("adaptive-bench", shlex.join(words), flush=True)
     if main([*words]):
@@ -144,8 +148,10 @@ def entry() -> int:
         sys.exit(f"no study and no table is called {' or '.join(chosen.names)}; there are {', '.join(known)}")
     differing = 0
     for name in asked:
-        if chosen.command == "tables":
+        if chosen.command == "tables" and is_there(name):
             tables(name, known[name], into=chosen.into)
+        elif chosen.command == "tables":
+            print(f"{name}: not run yet")
         elif chosen.command == "profile":
             profile(known[name], RESULTS / "evidence" / name, data=chosen.data)
         else:
