@@ -46,18 +46,18 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
     """Tune, set the targets, train, train the controls, fold; whatever is done already is skipped."""
     goal, common = study["targets"], [f"hydra.launcher.n_jobs={jobs}", "progress=false"]
     for name, own in study["sweeps"].items():
-        rates = folder / f"{name}.yaml"
+        sweep, rates = own.get("sweep", name), folder / f"{name}.yaml"
         words = [*(word.format(data=data) for word in own.get("overrides", [])), *common]
         shorter = [f"epochs={study['tuning_epochs']}"] if "tuning_epochs" in study else []
         if "tune" in study and not rates.exists():
             flags = shlex.split(study["tune"])
-            call("tune", name, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
+            call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
         tuned = [*words, *([f"optimizer.lr=${{tuned:{rates}}}"] if "tune" in study else [])]
-        other = [f"sweep={goal.get('sweep', name)}", *goal.get("overrides", []), f"arm={goal['arm']}", f"seed={goal['seeds']}"]
+        other = [f"sweep={goal.get('sweep', sweep)}", *goal.get("overrides", []), f"arm={goal['arm']}", f"seed={goal['seeds']}"]
         call("train", *other, *tuned, f"results={folder / 'others'}")
-        call("train", f"sweep={name}", *tuned, f"results={folder}")
+        call("train", f"sweep={sweep}", *tuned, f"results={folder}")
         for more in study.get("also", []):
-            call("train", f"sweep={name}", *tuned, *more, f"results={folder}")
+            call("train", f"sweep={sweep}", *tuned, *more, f"results={folder}")
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
     for arm in study.get("controls", []):
         call("controls", str(folder), arm, *common)

@@ -14,10 +14,7 @@ MADE = ("README.md", "tables/*.tex", "reports/*.html", "figures/*.svg")  # each 
 
 
 # workloads whose studies are still to be described
-PLANNED = {
-    *("rates", "ptb_long", "markov_3", "markov_6", "markov_12", "markov_24"),
-    *("resnet8", "resnet11", "densenet", "efficientnet", "mobilenet", "vit"),
-}
+PLANNED = {"rates", "ptb_long", "markov_3", "markov_6", "markov_12", "markov_24"}
 
 
 def test_every_claim_has_one_way_to_be_judged() -> None:

@@ -167,5 +167,7 @@ def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
 
 
 def together(verdicts: Sequence[str]) -> str:
-    """Of several tests of one statement: one test against it contradicts it, else one for it supports it."""
-    return next((each for each in (CONTRADICTED, SUPPORTED) if each in verdicts), UNDECIDED)
+    """Of several tests of one statement: one test against it contradicts it; else half of them for it, or more, support it."""
+    if CONTRADICTED in verdicts:
+        return CONTRADICTED
+    return SUPPORTED if 2 * verdicts.count(SUPPORTED) >= len(verdicts) > 0 else UNDECIDED

@@ -126,7 +126,8 @@ def test_an_arm_or_baseline_that_is_not_there(results: Results) -> None:
         judge(Statement(arm="jump", against="fixed_small", of="final", expects="more"), made, runs)
 
 
-def test_one_test_against_a_statement_contradicts_it() -> None:
+def test_one_test_against_a_statement_contradicts_it_and_half_of_them_support_it() -> None:
     assert together([SUPPORTED, UNDECIDED]) == SUPPORTED
-    assert together([SUPPORTED, CONTRADICTED, UNDECIDED]) == CONTRADICTED
-    assert together([UNDECIDED]) == UNDECIDED
+    assert together([SUPPORTED, UNDECIDED, UNDECIDED]) == UNDECIDED
+    assert together([SUPPORTED, CONTRADICTED, SUPPORTED]) == CONTRADICTED
+    assert together([UNDECIDED]) == together([]) == UNDECIDED
