@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,11 +18,11 @@ from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.assemble import experiment
 from tests.conftest import composed
 
-N, EPOCHS, FIRST, LARGEST = 400, 12, 16, 128
+N, EPOCHS, FIRST, MEDIUM, LARGEST = 400, 12, 16, 48, 128
 BUDGET = N * EPOCHS
 SMALL = (
     "model=mlp", f"epochs={EPOCHS}", f"dataset.train_size={N}", "workload.delta=0.001",
-    f"batch_size.maximum={LARGEST}", "lr_schedule=cosine",
+    f"workload.medium={MEDIUM}", f"batch_size.maximum={LARGEST}", "lr_schedule=cosine",
 )  # fmt: skip
 NO_COSINE = ("adabatch", "smith", "cabs")  # bring a schedule of their own, in which a cosine's settings would stand
 
@@ -120,25 +121,48 @@ def plateau(run: Run) -> list[float]:
     return each_epoch(run, size)
 
 
-def loss(run: Run) -> list[float]:
+def loss(run: Run, *, newest: float = 1.0, response: Callable[[float], float] = lambda change: 1 - 5 * change) -> list[float]:
+    last: list[float] = []
+
+    def size(end: int, steps: list[int], wish: float) -> float:
+        mean = run.mean("loss", steps)
+        last.append(newest * mean + (1 - newest) * last[-1] if last else mean)
+        if len(last) < 2:
+            return wish
+        change = (last[-1] - last[-2]) / abs(last[-2])
+        return run.granted[end] * (1 if abs(change) <= 0.01 else min(max(response(change), 0.8), 1.25))
+
+    return each_epoch(run, size)
+
+
+def loss_variance(run: Run, *, sign: int = 1) -> list[float]:
     last: list[float] = []
 
     def size(end: int, steps: list[int], wish: float) -> float:
         last.append(run.mean("loss", steps))
-        if len(last) < 2:
+        if len(last) < 5:
             return wish
-        change = (last[-1] - last[-2]) / abs(last[-2])
-        return run.granted[end] * (1 if abs(change) <= 0.01 else min(max(1 - 5 * change, 0.8), 1.25))
+        excess = sign * (statistics.pstdev(last[-5:]) / abs(statistics.fmean(last[-5:])) - 0.1)
+        return run.granted[end] * (1 if abs(excess) <= 0.01 else min(max(1 - 5 * excess, 0.8), 1.25))
 
     return each_epoch(run, size)
 
 
-def confidence(run: Run) -> list[float]:
+def confidence(run: Run, *, sure: float = 1.25, unsure: float = 0.8) -> list[float]:
     def size(end: int, steps: list[int], wish: float) -> float:
         entropy = run.mean("entropy", steps)
-        return run.granted[end] * (1.25 if entropy < 0.3 else 0.8 if entropy > 0.7 else 1)
+        return run.granted[end] * (sure if entropy < 0.3 else unsure if entropy > 0.7 else 1)
 
     return each_epoch(run, size)
+
+
+def confidence_continuous(run: Run) -> list[float]:
+    return each_epoch(run, lambda end, steps, wish: FIRST + (LARGEST - FIRST) * (1 - run.mean("entropy", steps)))
+
+
+def gns_reversed(run: Run) -> list[float]:
+    noise = run.noise()
+    return each_step(run, lambda step: FIRST**2 / noise[step] if math.isfinite(noise[step]) else sys.float_info.min)
 
 
 def sheet(run: Run) -> list[float]:
@@ -179,13 +203,16 @@ def signals(run: Run) -> Iterator[tuple[int, dict[str, float]]]:
         yield end, {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def deba(run: Run) -> list[float]:
+def deba(run: Run, *, only: str = "", noise_grows: bool = False) -> list[float]:
     wishes, history = [float(FIRST)] * len(run.rows), {"variance": [], "norm": [], "loss": []}  # type: ignore[var-annotated]
     for end, found in signals(run):
         factor = 1.0
         if len(found) == 3 and all(history.values()):
             levels = {name: statistics.median(history[name][-14:]) for name in found}
-            score = 1 - sum(value / (value + levels[name]) for name, value in found.items()) / 3
+            shares = {name: value / (value + levels[name]) for name, value in found.items()}
+            if noise_grows:
+                shares["variance"] = 1 - shares["variance"]
+            score = 1 - (shares[only] if only else sum(shares.values()) / 3)
             factor = 1.5 if score > 0.55 else 0.8 if score < 0.45 else 1.0
         for name, value in found.items():
             history[name].append(value)
@@ -307,6 +334,7 @@ def memory(run: Run) -> list[float]:
 
 WISHES: dict[str, Callable[[Run], list[float]]] = {
     "fixed_small": by_clock(lambda epoch, fraction: FIRST),
+    "fixed_medium": by_clock(lambda epoch, fraction: MEDIUM),
     "fixed_large": by_clock(lambda epoch, fraction: LARGEST),
     "fixed_large_rescaled": by_clock(lambda epoch, fraction: LARGEST),
     "jump": by_clock(lambda epoch, fraction: FIRST if epoch < 1 else LARGEST),
@@ -316,20 +344,32 @@ WISHES: dict[str, Callable[[Run], list[float]]] = {
     "linear": by_clock(lambda epoch, fraction: FIRST + 32 * math.floor(epoch)),
     "exponential": by_clock(lambda epoch, fraction: FIRST * 1.15 ** math.floor(epoch)),
     "cyclical": by_clock(lambda epoch, fraction: FIRST + 32 * (math.floor(epoch) % 10)),
+    "cyclical_exponential": by_clock(lambda epoch, fraction: FIRST * 1.25 ** (math.floor(epoch) % 10)),
     "adabatch": by_clock(lambda epoch, fraction: FIRST * 2.0 ** math.floor(5 * fraction + 1e-9)),
     "critical_warmup": by_clock(critical),
     "smith": by_clock(lambda epoch, fraction: FIRST / smith(epoch, fraction)),
     "seesaw": by_clock(lambda epoch, fraction: FIRST / cosine(fraction)),
     "plateau": plateau,
     "loss": loss,
+    "loss_exponential": partial(loss, response=lambda change: math.exp(-5 * change)),
+    "loss_average": partial(loss, newest=0.3),
+    "loss_variance": loss_variance,
+    "loss_variance_reversed": partial(loss_variance, sign=-1),
     "confidence": confidence,
+    "confidence_reversed": partial(confidence, sure=0.8, unsure=1.25),
+    "confidence_continuous": confidence_continuous,
     "gns": lambda run: each_step(run, lambda step: run.noise()[step]),
+    "gns_reversed": gns_reversed,
     "gns_sheet": sheet,
     "divebatch": divebatch,
     "divebatch_rescaled": divebatch,
     "divebatch_oracle": oracle,
     "divebatch_oracle_rescaled": oracle,
     "deba": deba,
+    "deba_variance": partial(deba, only="variance"),
+    "deba_norm": partial(deba, only="norm"),
+    "deba_loss": partial(deba, only="loss"),
+    "deba_reversed": partial(deba, noise_grows=True),
     "deba_flags": deba_flags,
     "norm_test": norm_test,
     "inner_product_test": inner_product_test,
@@ -345,6 +385,8 @@ LIMITS = {  # smallest size, epochs between changes, largest factor of one chang
     "norm_test": (2, 0, 2, 1), "inner_product_test": (2, 0, 2, 1), "adadagrad": (2, 0, 2, 1), "cabs": (16, 0, math.inf, 1),
     "simigrad": (2, 0, math.inf, 1), "goodput": (2, 1, 2, 1),
 }  # fmt: skip
+LIMITS |= dict.fromkeys(("deba_variance", "deba_norm", "deba_loss", "deba_reversed"), LIMITS["deba"])
+LIMITS["gns_reversed"] = LIMITS["gns"]
 SCHEDULES = {"adabatch": lambda e, t: 0.75 ** math.floor(5 * t + 1e-9), "smith": smith, "cabs": lambda e, t: 1.0}
 POWERS = dict.fromkeys(("jump_rescaled", "doubling_rescaled", "divebatch_rescaled", "divebatch_oracle_rescaled", "smith"), 1.0)
 POWERS |= dict.fromkeys(("critical_warmup", "seesaw", "simigrad"), 0.5)
@@ -381,7 +423,7 @@ def test_the_large_batch_gets_the_learning_rate_of_the_workload() -> None:
 @pytest.mark.filterwarnings("ignore:scheduler.estimator=sheet")
 def test_an_arm_is_what_its_source_says(arm: str, tmp_path: Path) -> None:
     chosen = [override for override in SMALL if arm not in NO_COSINE or not override.startswith("lr_schedule")]
-    first = [] if arm.startswith("fixed_large") else [f"scheduler.initial={FIRST}"]
+    first = [] if arm.startswith(("fixed_large", "fixed_medium")) else [f"scheduler.initial={FIRST}"]
     trainer = experiment(composed(*chosen, *first, f"arm={arm}", f"results={tmp_path}"))
     trainer.run()
     rows = trainer.steps
