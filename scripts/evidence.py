@@ -69,6 +69,8 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
 def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
     """Step times of every workload, on a machine that does nothing else; the seconds of all tables are replayed under them."""
     for name, own in study["sweeps"].items():
+        if "profile" not in own:  # a sweep on the workload of another one
+            continue
         words = [word.format(data=data) for word in own["profile"].split()]
         call("profile", *words, "threads=1", "progress=false", "-o", str(folder / "profiles" / f"{name}.yaml"))
 
