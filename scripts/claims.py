@@ -29,7 +29,7 @@ def readme(into: Path) -> None:
         (RESULTS / "README.md.j2").read_text(), trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     text = page.render(
-        counts=[{"kind": kind, "claims": counts[False, kind], "values": counts[True, kind]} for kind in KINDS],
+        counts=[{"kind": kind, "claims": counts[False, kind], "papers": counts[True, kind]} for kind in KINDS],
         surprises=claims.get("surprises", []),
         studies=[described(name, study) for name, study in known.items()],
         documents=[{"source": source, "claims": [each for each in lines if each["source"] == source]} for source in sources],
@@ -53,12 +53,11 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
     found = [each for test in tests if test["at"] in places and (each := finding(test, *places[test["at"]]))]
     if not found:
         return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in claim["tests"]}))}
-    if claim.get("varies"):  # that something depends on the workload: effects on both sides of none
-        signs = {each.sign for each in found}
-        kind, verdict = (judge.SUPPORTED, "signs differ") if signs >= {1, -1} else (judge.UNDECIDED, "no two signs differ")
-        verdict = f"{kind} ({verdict} among {len(found)} tests)"
+    if claim.get("varies"):
+        kind = judge.varies(found)
+        verdict = f"{kind} (signs {'differ' if kind == judge.SUPPORTED else 'do not differ clearly'} between workloads)"
     else:
-        kind = judge.together([each.verdict for each in found])
+        kind = judge.together(found)
         verdict = f"{kind} (tests: {sum(each.verdict == kind for each in found)} of {len(found)})"
     left = len(tests) - len(found)
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")

@@ -140,6 +140,14 @@ def replay(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay:
     Evaluations and the scores of a curriculum are not replayed, and a batch that went through the model in pieces is timed as
     the profile has it. Raises ValueError for a size outside the profile.
     """
+    key = str(record["run"]), profile.file
+    if key not in runs.replays:  # several tables may be made of the same runs
+        runs.replays[key] = _replayed(runs, record, profile)
+    found: Replay = runs.replays[key]
+    return found
+
+
+def _replayed(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay:
     statistics = str(record["statistics"]).split()
     trace = _pieces(runs, record["run"], statistics)
     totals = ["step", "samples", *SPENT, MEASURED]

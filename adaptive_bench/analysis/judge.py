@@ -166,8 +166,23 @@ def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
     return records.set_index("seed")[of]
 
 
-def together(verdicts: Sequence[str]) -> str:
-    """Of several tests of one statement: one test against it contradicts it; else half of them for it, or more, support it."""
-    if CONTRADICTED in verdicts:
+def together(findings: Sequence[Finding]) -> str:
+    """Of several tests of one claim: one test against it contradicts it; else half of the tests of each measure must support it.
+
+    A claim of two measures, such as faster and not worse, is thus not supported by one of them alone.
+    """
+    by_measure: dict[str, list[str]] = {}
+    for each in findings:
+        by_measure.setdefault(each.statement.of, []).append(each.verdict)
+    if any(CONTRADICTED in verdicts for verdicts in by_measure.values()):
         return CONTRADICTED
-    return SUPPORTED if 2 * verdicts.count(SUPPORTED) >= len(verdicts) > 0 else UNDECIDED
+    supported = all(2 * verdicts.count(SUPPORTED) >= len(verdicts) for verdicts in by_measure.values())
+    return SUPPORTED if by_measure and supported else UNDECIDED
+
+
+def varies(findings: Sequence[Finding]) -> str:
+    """Whether an effect depends on the workload: the same comparison is clearly positive on one, clearly negative on another."""
+    signs: dict[Statement, set[int]] = {}
+    for each in findings:
+        signs.setdefault(each.statement, set()).add(each.sign)
+    return SUPPORTED if any(found >= {1, -1} for found in signs.values()) else UNDECIDED

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Runs:
 
     folder: Path
     records: pd.DataFrame
+    replays: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)  # those of `device.replay`, by run and profile
 
     def evaluations(self, run: str) -> pd.DataFrame:
         """Both splits of one run, in time order. Raises ValueError for a run that is not finished."""

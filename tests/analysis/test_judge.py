@@ -15,6 +15,7 @@ from adaptive_bench.analysis.judge import (
     judge,
     judged,
     together,
+    varies,
 )
 from tests.analysis.conftest import Results
 
@@ -126,8 +127,23 @@ def test_an_arm_or_baseline_that_is_not_there(results: Results) -> None:
         judge(Statement(arm="jump", against="fixed_small", of="final", expects="more"), made, runs)
 
 
-def test_one_test_against_a_statement_contradicts_it_and_half_of_them_support_it() -> None:
-    assert together([SUPPORTED, UNDECIDED]) == SUPPORTED
-    assert together([SUPPORTED, UNDECIDED, UNDECIDED]) == UNDECIDED
-    assert together([SUPPORTED, CONTRADICTED, SUPPORTED]) == CONTRADICTED
-    assert together([UNDECIDED]) == together([]) == UNDECIDED
+def finding(of: str, verdict: str = UNDECIDED, *, sign: int = 0, arm: str = "jump") -> Finding:
+    statement = Statement(arm=arm, against="fixed_small", of=of, expects="more")
+    return Finding(statement=statement, title="", verdict=verdict, sign=sign, effect="", could_have_seen="")
+
+
+def test_one_test_against_a_claim_contradicts_it_and_half_of_each_measure_must_support_it() -> None:
+    yes, no, open_ = (finding("final", each) for each in (SUPPORTED, CONTRADICTED, UNDECIDED))
+    assert together([yes, open_]) == SUPPORTED
+    assert together([yes, open_, open_]) == UNDECIDED
+    assert together([yes, no, yes]) == CONTRADICTED
+    assert together([yes, yes, finding("seconds")]) == UNDECIDED  # not worse, and not shown to be faster
+    assert together([yes, finding("seconds", SUPPORTED)]) == SUPPORTED
+    assert together([open_]) == together([]) == UNDECIDED
+
+
+def test_an_effect_varies_if_the_same_comparison_has_both_signs() -> None:
+    up, down = finding("final", sign=1), finding("final", sign=-1)
+    assert varies([up, down]) == SUPPORTED
+    assert varies([up, up, finding("final")]) == UNDECIDED
+    assert varies([up, finding("seconds", sign=-1), finding("final", sign=-1, arm="other")]) == UNDECIDED
