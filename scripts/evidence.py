@@ -17,7 +17,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import main
-from adaptive_bench.analysis import Runs, Table, figures, read, read_goals, read_profile, table
+from adaptive_bench.analysis import Profile, Runs, Table, figures, read, read_goals, read_profile, table
 from adaptive_bench.files import replacing
 
 RESULTS = Path("results")
@@ -75,6 +75,11 @@ def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
         call("profile", *words, "threads=1", "progress=false", "-o", str(folder / "profiles" / f"{name}.yaml"))
 
 
+@cache
+def devices(name: str) -> list[Profile]:
+    return [*map(read_profile, profiles(name))]
+
+
 def profiles(name: str) -> list[Path]:
     return sorted((RESULTS / "evidence" / name / "profiles").glob("*.yaml"))
 
@@ -109,7 +114,7 @@ def made_tables(name: str, baseline: str | None = None) -> list[Table]:
         folded(name),
         baseline=baseline,
         targets=goals,
-        devices=[*map(read_profile, profiles(name))],
+        devices=devices(name),
         allow_mixed_versions=mixed,
     )
 

@@ -12,7 +12,7 @@ from . import verdict
 from .acting import acted
 from .compare import NONE, BySeed, Comparison, difference, ratio, ratio_of_means
 from .detectable import detectable
-from .device import Profile, Replay, replay
+from .device import Profile, Replay, replayed
 from .intervals import NO_INTERVAL, Interval, log_t_interval, percent_interval, t_interval
 from .labels import control_of
 from .published import Claim, about
@@ -121,7 +121,7 @@ class Arm:
             records=records,
             values={record["seed"]: float(record[metric]) for record in records if record["status"] == "done"},
             crossings=crossings(runs, records, target=target),
-            replays={row["seed"]: replay(runs, row, device) for row in records if row["status"] == "done"} if device else None,
+            replays={row["seed"]: replayed(runs, row, device) for row in records if row["status"] == "done"} if device else None,
         )
 
     @property

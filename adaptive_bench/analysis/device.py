@@ -140,14 +140,6 @@ def replay(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay:
     Evaluations and the scores of a curriculum are not replayed, and a batch that went through the model in pieces is timed as
     the profile has it. Raises ValueError for a size outside the profile.
     """
-    key = str(record["run"]), profile.file
-    if key not in runs.replays:  # several tables may be made of the same runs
-        runs.replays[key] = _replayed(runs, record, profile)
-    found: Replay = runs.replays[key]
-    return found
-
-
-def _replayed(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay:
     statistics = str(record["statistics"]).split()
     trace = _pieces(runs, record["run"], statistics)
     totals = ["step", "samples", *SPENT, MEASURED]
@@ -171,6 +163,16 @@ def _replayed(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay
     else:
         pieces = count * plain
     return Replay(samples=np.append(0.0, trace["samples"].to_numpy(dtype=float)), seconds=np.append(0.0, np.cumsum(pieces)))
+
+
+def replayed(runs: Runs, record: Mapping[str, Any], profile: Profile) -> Replay:
+    """`replay`, made once of a run however many tables are made of it."""
+    known, found = runs.replays.get(str(record["run"]), (None, None))
+    if known is not profile:
+        found = replay(runs, record, profile)
+        runs.replays[str(record["run"])] = profile, found
+    assert isinstance(found, Replay)
+    return found
 
 
 def _pieces(runs: Runs, run: str, statistics: Sequence[str]) -> pd.DataFrame:

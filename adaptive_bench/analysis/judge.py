@@ -12,7 +12,7 @@ from . import verdict as verdicts
 from .arms import REPLAYED
 from .compare import NONE, Comparison, difference, ratio
 from .detectable import detectable
-from .device import replay
+from .device import replayed
 from .read import Runs
 from .stability import steadiness
 from .tables import Table
@@ -158,7 +158,7 @@ def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
     elif of == MEASURING:
         records = records.assign(measuring=records["seconds_measure"] / (records["seconds_train"] + records["seconds_measure"]))
     elif of == "seconds_train" and made.device:
-        records = records.assign(seconds_train=[replay(runs, dict(row), made.device).total for _, row in records.iterrows()])
+        records = records.assign(seconds_train=[replayed(runs, dict(row), made.device).total for _, row in records.iterrows()])
     elif of in (*COUNTED, "loss_variance"):
         records = steadiness(runs, records=records)
     if of not in records:

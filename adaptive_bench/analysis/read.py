@@ -45,7 +45,7 @@ class Runs:
 
     folder: Path
     records: pd.DataFrame
-    replays: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)  # those of `device.replay`, by run and profile
+    replays: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)  # of `device.replayed`, each with its profile
 
     def evaluations(self, run: str) -> pd.DataFrame:
         """Both splits of one run, in time order. Raises ValueError for a run that is not finished."""
