@@ -8,7 +8,6 @@ machine that does nothing else. `reproduce NAME|TABLE` trains into results/repro
 import argparse
 import shlex
 import sys
-from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import main
-from adaptive_bench.analysis import Profile, Runs, Table, figures, read, read_goals, read_profile, table
+from adaptive_bench.analysis import Runs, Table, figures, read, read_goals, read_profile, render, report, table
 from adaptive_bench.files import replacing
 
 RESULTS = Path("results")
 CLOCKED = ("goodput", "memory")  # arms whose sizes follow the machine's clock or memory
 COMPARED = ["final", "best", "samples", "steps"]  # columns of a record that another machine must repeat
-MIXED = "--allow-mixed-versions"
 
 
 def studies() -> dict[str, Any]:
@@ -75,27 +73,21 @@ def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
         call("profile", *words, "threads=1", "progress=false", "-o", str(folder / "profiles" / f"{name}.yaml"))
 
 
-@cache
-def devices(name: str) -> list[Profile]:
-    return [*map(read_profile, profiles(name))]
-
-
 def profiles(name: str) -> list[Path]:
     return sorted((RESULTS / "evidence" / name / "profiles").glob("*.yaml"))
 
 
 def tables(name: str, study: dict[str, Any], *, into: Path) -> None:
     """The study's table as md and tex, its report, and two figures of each workload, all from its records."""
-    folder = RESULTS / "evidence" / name
-    question = ["--targets", str(folder / "targets.yaml"), *shlex.split(study.get("question", ""))]
-    question += [word for path in profiles(name) for word in ("--device", str(path))]
+    asked = question(name) | {"baseline": study.get("baseline")}
     for kind in ("tables", "figures", "reports"):
         (into / kind).mkdir(parents=True, exist_ok=True)
+    wide = table(folded(name), wide=True, **asked)
     for form in ("md", "tex"):
-        with replacing(into / "tables" / f"{name}.{form}") as part, part.open("w") as file, redirect_stdout(file):
-            assert not main(["tables", str(folder), *question, "--wide", "--format", form])
-    assert not main(["report", str(folder), *question, "-o", str(into / "reports" / f"{name}.html")])
-    for made in made_tables(name):
+        with replacing(into / "tables" / f"{name}.{form}") as part:
+            part.write_text(render(wide, form) + "\n")
+    report(folded(name), into / "reports" / f"{name}.html", **asked)
+    for made in wide:
         title = made.title.replace(" / ", "-")
         for kind, figure in (("forest", figures.forest(made, of="speedup")), ("curves", figures.curves(folded(name), made))):
             figures.save(figure, into / "figures" / f"{name}-{title}-{kind}.svg")
@@ -107,16 +99,18 @@ def folded(name: str) -> Runs:
 
 
 @cache
+def question(name: str) -> dict[str, Any]:
+    """What all tables of a study are asked, whatever their baseline."""
+    return {
+        "targets": read_goals(RESULTS / "evidence" / name / "targets.yaml"),
+        "devices": [*map(read_profile, profiles(name))],
+        "allow_mixed_versions": studies()[name].get("mixed_versions", False),
+    }
+
+
+@cache
 def made_tables(name: str, baseline: str | None = None) -> list[Table]:
-    goals = read_goals(RESULTS / "evidence" / name / "targets.yaml")
-    mixed = MIXED in studies()[name].get("question", "")
-    return table(
-        folded(name),
-        baseline=baseline,
-        targets=goals,
-        devices=devices(name),
-        allow_mixed_versions=mixed,
-    )
+    return table(folded(name), baseline=baseline, **question(name))
 
 
 def compare(name: str, again: Path) -> int:
