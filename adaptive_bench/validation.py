@@ -21,6 +21,7 @@ Dropped: TypeAlias = Annotated[float, Ge(0), Lt(1)]  # a probability of leaving 
 Factor: TypeAlias = Annotated[float, Gt(1)]  # of growth
 Growth: TypeAlias = Annotated[float, Ge(1)]  # a factor that does not shrink
 Shrinkage: TypeAlias = Annotated[float, Gt(0), Le(1)]  # a factor that does not grow
+Multiple: TypeAlias = Annotated[float, Gt(0), Le(10)]  # of the size that a source gives
 Count: TypeAlias = Annotated[int, Ge(1)]
 Several: TypeAlias = Annotated[int, Ge(2)]
 Whole: TypeAlias = Annotated[int, Ge(0)]

@@ -7,7 +7,7 @@ from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
 from adaptive_bench.models.norm import norm_factory
 from adaptive_bench.models.stem import cifar_convolution, stem_channels
-from adaptive_bench.validation import Dropped, Positive, checked
+from adaptive_bench.validation import Dropped, Multiple, checked
 
 # expansion, kernel, stride, channels in and out, layers: table 1 of the source
 STAGES = (
@@ -28,8 +28,8 @@ def efficientnet_b0(
     outputs: int,
     norm: str = "batch",
     stem: str = "cifar",
-    width: Positive = 1.0,
-    depth: Positive = 1.0,
+    width: Multiple = 1.0,
+    depth: Multiple = 1.0,
     dropout: Dropped = 0.2,
     stochastic_depth: Dropped = 0.2,
 ) -> nn.Module:

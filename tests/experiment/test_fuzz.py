@@ -129,7 +129,8 @@ def test_bad_values_of_an_option_are_refused(file: Path, data: Path, recorded: P
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_bad_values_of_a_run_are_refused(tmp_path: Path) -> None:
+def test_bad_values_of_a_run_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # results=abc is a good folder
     cfg = composed("model=mlp", f"results={tmp_path}")
     own = OmegaConf.masked_copy(cfg, [name for name in cfg if name not in (*GROUPS, "block_scheduler", "hydra", "arm", "sweep")])
     ended = Counter[str]()
