@@ -50,9 +50,9 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
         kind = claim.get("verdict", OPEN)
         return shown | {"kind": kind, "verdict": kind, "evidence": claim.get("by_count") or claim["measured"]}
     tests = claim["tests"]
-    found = [each for test in tests if test["at"] in places and (each := finding(test, *places[test["at"]]))]
+    found = [each for test in tests if (each := finding(test, places))]
     if not found:
-        return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in claim["tests"]}))}
+        return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in tests}))}
     if claim.get("varies"):
         kind = judge.varies(found)
         verdict = f"{kind} (signs {'differ' if kind == judge.SUPPORTED else 'do not differ clearly'} between workloads)"
@@ -70,17 +70,24 @@ def written(found: judge.Finding) -> str:
     return f"{found.title}: {one.arm} against {one.against}, {one.of} {found.effect}{could}"
 
 
-def finding(test: dict[str, Any], name: str, title: str) -> judge.Finding | None:
-    """What a study says of a test of claims.yaml; None if it has not trained an arm, or measured the rate."""
-    asked = {key: value for key, value in test.items() if key != "at"}
-    if asked["of"] == "rate":
-        return rate(name, title, batch=asked["batch"], against=asked["against"])
-    statement = Statement(**asked)
-    baseline = statement.against if isinstance(statement.against, str) else None
-    labels = set(folded(name).records.loc[folded(name).records["title"] == title, "label"])
-    if not {statement.arm, *([baseline] if baseline else [])} <= labels:
+def finding(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.Finding | None:
+    """What the studies say of a test of claims.yaml; None if they have not trained an arm, or measured the rate."""
+    asked = dict(test)
+    wanted = [asked.pop(key) for key in ("at", "than") if key in asked]
+    if not {*wanted} <= places.keys():
         return None
-    return judge.judge(statement, next(made for made in made_tables(name, baseline) if made.title == title), folded(name))
+    if asked["of"] == "rate":
+        return rate(*places[wanted[0]], batch=asked["batch"], against=asked["against"])
+    statement = Statement(**asked)
+    arms = {name for name in (statement.arm, statement.against) if isinstance(name, str)}
+    pairs = []
+    for name, title in (places[place] for place in wanted):
+        runs = folded(name)
+        if not arms <= set(runs.records.loc[runs.records["title"] == title, "label"]):
+            return None
+        baseline = statement.against if isinstance(statement.against, str) else None
+        pairs.append((next(made for made in made_tables(name, baseline) if made.title == title), runs))
+    return judge.judge(statement, *pairs[0], than=pairs[1] if len(pairs) > 1 else None)
 
 
 def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | None:

@@ -45,7 +45,7 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
     goal, common = study["targets"], [f"hydra.launcher.n_jobs={jobs}", "progress=false"]
     for name, own in study["sweeps"].items():
         sweep, rates = own.get("sweep", name), folder / f"{name}.yaml"
-        words = [*(word.format(data=data) for word in own.get("overrides", [])), *common]
+        words = [*(word.replace("{data}", data) for word in own.get("overrides", [])), *common]
         shorter = [f"epochs={study['tuning_epochs']}"] if "tuning_epochs" in study else []
         if "tune" in study and not rates.exists():
             flags = shlex.split(study["tune"])
@@ -69,7 +69,7 @@ def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
     for name, own in study["sweeps"].items():
         if "profile" not in own:  # a sweep on the workload of another one
             continue
-        words = [word.format(data=data) for word in own["profile"].split()]
+        words = own["profile"].replace("{data}", data).split()
         call("profile", *words, "threads=1", "progress=false", "-o", str(folder / "profiles" / f"{name}.yaml"))
 
 

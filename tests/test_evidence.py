@@ -14,7 +14,7 @@ MADE = ("README.md", "tables/*.tex", "reports/*.html", "figures/*.svg")  # each 
 
 
 # workloads whose studies are still to be described
-PLANNED = {"rates", "ptb_long", "markov_3", "markov_6", "markov_12", "markov_24"}
+PLANNED = {"ptb_long"}
 
 
 def test_every_claim_has_one_way_to_be_judged() -> None:
@@ -27,9 +27,9 @@ def test_every_claim_has_one_way_to_be_judged() -> None:
     for claim in claims["claims"]:
         assert len({"tests", "needs", "measured", "by_count"} & claim.keys()) == 1, claim["id"]
         for test in claim.get("tests", ()):
-            assert test["at"] in places | PLANNED, claim["id"]
+            assert {test["at"], test.get("than", test["at"])} <= places | PLANNED, claim["id"]
             if test["of"] != "rate":
-                Statement(**{key: value for key, value in test.items() if key != "at"})
+                Statement(**{key: value for key, value in test.items() if key not in ("at", "than")})
     assert {side for each in claims["contradictions"] for side in each["sides"]} <= {*ids}
 
 

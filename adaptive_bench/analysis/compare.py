@@ -22,6 +22,7 @@ BySeed: TypeAlias = Mapping[int, float] | pd.Series
 PAIRED = "paired t"
 WELCH = "Welch"
 RESTRICTED = "restricted means"
+CONTRAST = "contrast"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +63,22 @@ def difference(
     rounding = resolution / math.sqrt(12)
     if shared := pairs(left, right):
         changes = np.array([left[seed] - right[seed] for seed in shared], dtype=float)
-        return _tested(changes.mean(), [_variance(changes, rounding * math.sqrt(2))], [len(shared)], PAIRED, confidence, slack)
+        variance = _variance(changes, rounding * math.sqrt(2))
+        return _tested(changes.mean(), [variance / len(shared)], [len(shared) - 1], PAIRED, confidence, slack)
     if not (left and right):
-        return _tested(math.nan, [math.nan], [0], WELCH, confidence, slack)
+        return _tested(math.nan, [math.nan], [-1], WELCH, confidence, slack)
     both = [np.array([*values.values()], dtype=float) for values in (left, right)]
-    variances = [_variance(values, rounding) for values in both]
-    return _tested(both[0].mean() - both[1].mean(), variances, [len(left), len(right)], WELCH, confidence, slack)
+    parts = [_variance(values, rounding) / len(values) for values in both]
+    return _tested(both[0].mean() - both[1].mean(), parts, [len(values) - 1 for values in both], WELCH, confidence, slack)
+
+
+def contrast(one: Comparison, other: Comparison) -> Comparison:
+    """How much an effect exceeds the same effect in other runs, on the scale of the tests: log(ratio / ratio) for two ratios.
+
+    The runs of both are independent, so the squares of the errors add up; the degrees of freedom are those of Welch.
+    """
+    parts, dfs = [one.error**2, other.error**2], [one.df, other.df]
+    return _tested(one.estimate - other.estimate, parts, dfs, CONTRAST, CONFIDENCE, one.slack + other.slack)
 
 
 def ratio(baseline: BySeed, other: BySeed, *, confidence: float = CONFIDENCE, slack: float = 0.0) -> Comparison:
@@ -146,19 +157,19 @@ def _variance(values: np.ndarray, rounding: float) -> float:
 
 
 def _tested(
-    mean: float, variances: Sequence[float], counts: Sequence[int], method: str, confidence: float, slack: float
+    mean: float, parts: Sequence[float], dfs: Sequence[float], method: str, confidence: float, slack: float
 ) -> Comparison:
-    """The test of a mean (one variance) or of a difference of two, with the degrees of freedom of Welch and Satterthwaite."""
-    parts = [variance / max(n, 1) for variance, n in zip(variances, counts, strict=True)]
+    """The test of an estimate whose squared error is the sum of `parts`, each known on its degrees of freedom; Satterthwaite's df."""
     error = math.sqrt(sum(parts)) if math.isfinite(mean) else math.nan
     df, half, p = math.nan, math.nan, math.nan
     if error == 0:  # equal values: nothing varies, and only an effect of 0 can be judged
         half = slack
         p = 1.0 if abs(mean) <= slack else math.nan
-        df = float(min(counts) - 1)
+        df = float(min(dfs))
     elif error > 0:
-        df = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, counts, strict=True))
+        df = sum(parts) ** 2 / sum(part**2 / freedom for part, freedom in zip(parts, dfs, strict=True))
         half = quantile(df, confidence) * error + slack
         p = 2 * _upper_tail(max(0.0, abs(mean) - slack) / error, df)
-    effect = Interval(mean=float(mean), low=mean - half, high=mean + half, n=min(counts))
+    runs = 0 if math.isnan(min(dfs)) else int(min(dfs)) + 1
+    effect = Interval(mean=float(mean), low=mean - half, high=mean + half, n=runs)
     return Comparison(effect=effect, method=method, p=p, estimate=float(mean), error=error, df=df, slack=slack)

@@ -10,7 +10,7 @@ import pandas as pd
 from . import cells, metrics
 from . import verdict as verdicts
 from .arms import REPLAYED
-from .compare import NONE, Comparison, difference, ratio
+from .compare import NONE, Comparison, contrast, difference, on_logs, ratio
 from .detectable import detectable
 from .device import replayed
 from .read import Runs
@@ -59,7 +59,7 @@ class Finding:
     could_have_seen: str
 
 
-def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
+def judge(statement: Statement, made: Table, runs: Runs, *, than: tuple[Table, Runs] | None = None) -> Finding:
     """What the runs of a table, whose baseline is `statement.against`, say of a statement. Raises ValueError for unknown arms.
 
     The rule: a 95 % interval on the expected side of no effect supports the statement, one on the other side contradicts it, and
@@ -67,15 +67,13 @@ def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
     contradicted if it lies below. "none" is supported by an interval within the margin, or within a tenth of a ratio of 1, and
     contradicted by one that leaves no effect out; "differs" the other way round. Nothing is corrected for several tests: where
     there are no effects, one test in twenty supports or contradicts one.
+
+    With `than`, a table of other runs, the effect is how much larger the difference, or the ratio, of the arms is here than there.
     """
-    known = [row.label for row in made.rows]
-    named = (statement.arm, *([statement.against] if isinstance(statement.against, str) else []))
-    for name in named:
-        if name not in known:
-            raise ValueError(f"{made.title} has no arm {name!r}, only {', '.join(known)}")
-    if made.baseline != named[-1] and len(named) > 1:
-        raise ValueError(f"{made.title} has the baseline {made.baseline!r}; {statement.against!r} is expected")
     found, is_ratio = _compared(statement, made, runs)
+    if than:
+        found = contrast(found, _compared(statement, *than)[0])
+        found = on_logs(found) if is_ratio else found
     low, high = ((math.log(end) if end > 0 else math.nan) if is_ratio else end for end in (found.effect.low, found.effect.high))
     if statement.of == "final" and not metrics.more_is_better(made.records, metric=made.metric):
         low, high = -high, -low  # so that more is better
@@ -93,7 +91,7 @@ def judge(statement: Statement, made: Table, runs: Runs) -> Finding:
     could = "" if math.isnan(seen) else f"{seen:.2f}" if is_ratio else f"{math.log(seen):.2f}"
     return Finding(
         statement=statement,
-        title=made.title,
+        title=f"{made.title} more than {than[0].title}" if than else made.title,
         verdict=verdict,
         sign=int(low > 0) - int(high < 0),
         effect=effect,
@@ -126,6 +124,12 @@ def judged(low: float, high: float, *, expects: Expectation, least: float) -> st
 
 def _compared(statement: Statement, made: Table, runs: Runs) -> tuple[Comparison, bool]:
     """The comparison as it is printed, and whether its effect is a ratio."""
+    known = [row.label for row in made.rows]
+    for name in (statement.arm, *([statement.against] if isinstance(statement.against, str) else [])):
+        if name not in known:
+            raise ValueError(f"{made.title} has no arm {name!r}, only {', '.join(known)}")
+    if isinstance(statement.against, str) and made.baseline != statement.against:
+        raise ValueError(f"{made.title} has the baseline {made.baseline!r}; {statement.against!r} is expected")
     if not isinstance(statement.against, str):
         return _beyond(statement, statement.against, made, runs)
     row = next(row for row in made.rows if row.label == statement.arm)

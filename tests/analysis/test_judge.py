@@ -1,6 +1,7 @@
 """Statements held against tables whose intervals are known by hand."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,24 @@ def test_costs_and_test_values(results: Results) -> None:
     assert found(results, "final", "not worse").verdict == CONTRADICTED
     assert float(worse.could_have_seen) > 0.248
     assert found(results, "final", "more", arm="fixed_small", against="jump").verdict == SUPPORTED
+
+
+def test_an_effect_on_one_workload_against_that_on_another(tmp_path: Path) -> None:
+    here, there = Results(tmp_path / "here"), Results(tmp_path / "there")
+    add_pairs(here, factors=(2.0, 2.0, 2.1), gains=(-2.0, -2.1, -1.9))
+    add_pairs(there, factors=(1.0, 1.02, 1.0), gains=(-1.0, -1.1, -0.9))
+    both = [(next(iter(table(runs, baseline="fixed_small", target=50))), runs) for runs in map(read, (here.folder, there.folder))]
+
+    def more(of: str, expects: Expectation) -> Finding:
+        return judge(Statement(arm="jump", against="fixed_small", of=of, expects=expects), *both[0], than=both[1])
+
+    # -2 - (-1) with s = 0.1 in both: 4 degrees of freedom, so the half-width is 2.776 x 0.1 x sqrt(2 / 3) = 0.227
+    worse = more("final", "less")
+    assert (worse.verdict, worse.effect) == (SUPPORTED, "-1.00 [-1.23, -0.77]")
+    assert worse.title == "digits / mlp more than digits / mlp"
+    assert more("samples", "more").verdict == SUPPORTED
+    assert more("samples", "more").effect.startswith("2.02 [")  # (4 x 2.1)^(1/3) / 1.02^(1/3)
+    assert more("changes", "none").verdict == SUPPORTED
 
 
 def test_of_a_perplexity_less_is_better(results: Results) -> None:
