@@ -57,7 +57,7 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
         kind = judge.varies(found)
         verdict = f"{kind} (signs {'differ' if kind == judge.SUPPORTED else 'do not differ clearly'} between workloads)"
     else:
-        kind = judge.together(found)
+        kind = (judge.mostly if claim.get("mostly") else judge.together)(found)
         verdict = f"{kind} (tests: {sum(each.verdict == kind for each in found)} of {len(found)})"
     left = len(tests) - len(found)
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
@@ -72,22 +72,21 @@ def written(found: judge.Finding) -> str:
 
 def finding(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.Finding | None:
     """What the studies say of a test of claims.yaml; None if they have not trained an arm, or measured the rate."""
-    asked = dict(test)
-    wanted = [asked.pop(key) for key in ("at", "than") if key in asked]
-    if not {*wanted} <= places.keys():
+    sides = [{key: value for key, value in test.items() if key != "than"}]
+    sides += [sides[0] | test["than"]] if "than" in test else []
+    if not {side["at"] for side in sides} <= places.keys():
         return None
-    if asked["of"] == "rate":
-        return rate(*places[wanted[0]], batch=asked["batch"], against=asked["against"])
-    statement = Statement(**asked)
-    arms = {name for name in (statement.arm, statement.against) if isinstance(name, str)}
-    pairs = []
-    for name, title in (places[place] for place in wanted):
-        runs = folded(name)
-        if not arms <= set(runs.records.loc[runs.records["title"] == title, "label"]):
-            return None
+    if test["of"] == "rate":
+        return rate(*places[test["at"]], batch=test["batch"], against=test["against"])
+    asked = []
+    for side in sides:
+        name, title = places[side.pop("at")]
+        statement, runs = Statement(**side), folded(name)
         baseline = statement.against if isinstance(statement.against, str) else None
-        pairs.append((next(made for made in made_tables(name, baseline) if made.title == title), runs))
-    return judge.judge(statement, *pairs[0], than=pairs[1] if len(pairs) > 1 else None)
+        if not {statement.arm, baseline or statement.arm} <= set(runs.records.loc[runs.records["title"] == title, "label"]):
+            return None
+        asked.append((statement, next(made for made in made_tables(name, baseline) if made.title == title), runs))
+    return judge.judge(*asked[0], than=asked[1] if len(asked) > 1 else None)
 
 
 def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | None:

@@ -27,9 +27,10 @@ def test_every_claim_has_one_way_to_be_judged() -> None:
     for claim in claims["claims"]:
         assert len({"tests", "needs", "measured", "by_count"} & claim.keys()) == 1, claim["id"]
         for test in claim.get("tests", ()):
-            assert {test["at"], test.get("than", test["at"])} <= places | PLANNED, claim["id"]
-            if test["of"] != "rate":
-                Statement(**{key: value for key, value in test.items() if key not in ("at", "than")})
+            for side in (test, test | test.get("than", {})):
+                assert side["at"] in places | PLANNED, claim["id"]
+                if side["of"] != "rate":
+                    Statement(**{key: value for key, value in side.items() if key not in ("at", "than")})
     assert {side for each in claims["contradictions"] for side in each["sides"]} <= {*ids}
 
 

@@ -159,7 +159,7 @@ def _variance(values: np.ndarray, rounding: float) -> float:
 def _tested(
     mean: float, parts: Sequence[float], dfs: Sequence[float], method: str, confidence: float, slack: float
 ) -> Comparison:
-    """The test of an estimate whose squared error is the sum of `parts`, each known on its degrees of freedom; Satterthwaite's df."""
+    """The test of an estimate whose squared error is the sum of `parts`, each with its degrees of freedom (Satterthwaite)."""
     error = math.sqrt(sum(parts)) if math.isfinite(mean) else math.nan
     df, half, p = math.nan, math.nan, math.nan
     if error == 0:  # equal values: nothing varies, and only an effect of 0 can be judged

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from . import cells, metrics
@@ -21,7 +22,7 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported here", "contradicted here", "no 
 Expectation = Literal["more", "less", "not worse", "none", "differs"]
 TO_TARGET = {"samples": "samples", "updates": "steps", "seconds": "seconds"}  # what a table calls these costs
 MEASURING = "measuring"
-COUNTED = ("changes", "reversals", "dips", "decline")  # differences, for a ratio to none of them says nothing
+COUNTED = ("changes", "reversals", "dips", "decline", "quarter")  # differences, for a ratio to none of them says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Statement:
     - final: the test value, where more is better, also of perplexity;
     - changes, reversals, dips: the difference of these counts;
     - decline: how far the last validation value lies below the best one, as overfitting makes it; the difference;
+    - quarter: the validation value after a quarter of the budget, where more is better, also of perplexity; the difference;
     - measuring: the share of the seconds that measuring takes, against a number;
     - a column of the records: the ratio of whole runs, arm / against.
     `against` may be a number of final and decline, too.
@@ -59,7 +61,7 @@ class Finding:
     could_have_seen: str
 
 
-def judge(statement: Statement, made: Table, runs: Runs, *, than: tuple[Table, Runs] | None = None) -> Finding:
+def judge(statement: Statement, made: Table, runs: Runs, *, than: tuple[Statement, Table, Runs] | None = None) -> Finding:
     """What the runs of a table, whose baseline is `statement.against`, say of a statement. Raises ValueError for unknown arms.
 
     The rule: a 95 % interval on the expected side of no effect supports the statement, one on the other side contradicts it, and
@@ -68,12 +70,13 @@ def judge(statement: Statement, made: Table, runs: Runs, *, than: tuple[Table, R
     contradicted by one that leaves no effect out; "differs" the other way round. Nothing is corrected for several tests: where
     there are no effects, one test in twenty supports or contradicts one.
 
-    With `than`, a table of other runs, the effect is how much larger the difference, or the ratio, of the arms is here than there.
+    With `than`, the same of other runs (other arms, or another table), the effect is how much larger that of `statement` is.
     """
     found, is_ratio = _compared(statement, made, runs)
     if than:
-        found = contrast(found, _compared(statement, *than)[0])
+        found = contrast(found, _compared(*than)[0])
         found = on_logs(found) if is_ratio else found
+        other = f"{than[0].arm} against {than[0].against}" if than[1].title == made.title else than[1].title
     low, high = ((math.log(end) if end > 0 else math.nan) if is_ratio else end for end in (found.effect.low, found.effect.high))
     if statement.of == "final" and not metrics.more_is_better(made.records, metric=made.metric):
         low, high = -high, -low  # so that more is better
@@ -91,7 +94,7 @@ def judge(statement: Statement, made: Table, runs: Runs, *, than: tuple[Table, R
     could = "" if math.isnan(seen) else f"{seen:.2f}" if is_ratio else f"{math.log(seen):.2f}"
     return Finding(
         statement=statement,
-        title=f"{made.title} more than {than[0].title}" if than else made.title,
+        title=f"{made.title}, more than {other}" if than else made.title,
         verdict=verdict,
         sign=int(low > 0) - int(high < 0),
         effect=effect,
@@ -155,10 +158,12 @@ def _beyond(statement: Statement, number: float, made: Table, runs: Runs) -> tup
 def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
     """What each run of an arm that is done has of it."""
     records = made.records[(made.records["status"] == "done") & (made.records["label"] == arm)]
-    if of == "decline":
+    if of in ("decline", "quarter"):
         sign = 1 if metrics.more_is_better(made.records, metric=made.metric) else -1
-        curves = [sign * runs.curve(run).value for run in records["run"]]
-        records = records.assign(decline=[curve.max() - curve[-1] for curve in curves])
+        curves = [runs.curve(run) for run in records["run"]]
+        ends = [sign * curve.value for curve in curves]
+        quarters = [np.interp(curve.samples[-1] / 4, curve.samples, end) for curve, end in zip(curves, ends, strict=True)]
+        records = records.assign(decline=[end.max() - end[-1] for end in ends], quarter=quarters)
     elif of == MEASURING:
         records = records.assign(measuring=records["seconds_measure"] / (records["seconds_train"] + records["seconds_measure"]))
     elif of == "seconds_train" and made.device:
@@ -190,3 +195,9 @@ def varies(findings: Sequence[Finding]) -> str:
     for each in findings:
         signs.setdefault(each.statement, set()).add(each.sign)
     return SUPPORTED if any(found >= {1, -1} for found in signs.values()) else UNDECIDED
+
+
+def mostly(findings: Sequence[Finding]) -> str:
+    """Of a claim about most of several cases: half of the tests at least must support it, or contradict it."""
+    verdicts = [each.verdict for each in findings]
+    return next((kind for kind in (SUPPORTED, CONTRADICTED) if 2 * verdicts.count(kind) >= len(verdicts) > 0), UNDECIDED)

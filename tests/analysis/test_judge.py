@@ -15,6 +15,7 @@ from adaptive_bench.analysis.judge import (
     Statement,
     judge,
     judged,
+    mostly,
     together,
     varies,
 )
@@ -79,12 +80,13 @@ def test_an_effect_on_one_workload_against_that_on_another(tmp_path: Path) -> No
     both = [(next(iter(table(runs, baseline="fixed_small", target=50))), runs) for runs in map(read, (here.folder, there.folder))]
 
     def more(of: str, expects: Expectation) -> Finding:
-        return judge(Statement(arm="jump", against="fixed_small", of=of, expects=expects), *both[0], than=both[1])
+        statement = Statement(arm="jump", against="fixed_small", of=of, expects=expects)
+        return judge(statement, *both[0], than=(statement, *both[1]))
 
     # -2 - (-1) with s = 0.1 in both: 4 degrees of freedom, so the half-width is 2.776 x 0.1 x sqrt(2 / 3) = 0.227
     worse = more("final", "less")
     assert (worse.verdict, worse.effect) == (SUPPORTED, "-1.00 [-1.23, -0.77]")
-    assert worse.title == "digits / mlp more than digits / mlp"
+    assert worse.title == "digits / mlp, more than jump against fixed_small"
     assert more("samples", "more").verdict == SUPPORTED
     assert more("samples", "more").effect.startswith("2.02 [")  # (4 x 2.1)^(1/3) / 1.02^(1/3)
     assert more("changes", "none").verdict == SUPPORTED
@@ -108,6 +110,15 @@ def test_columns_of_the_records_and_counts_of_changes(results: Results) -> None:
     assert found(results, "changes", "none").verdict == SUPPORTED
     with pytest.raises(ValueError, match="of: taste is neither a cost, nor final, nor a column"):
         found(results, "taste", "more")
+
+
+def test_a_quarter_of_the_budget_is_between_evaluations(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed, curve=[(0, 10), (80, 30), (400, 90)])  # at 100 samples: 30 + 60 / 16
+        results.add("jump", seed=seed, curve=[(0, 10), (100, 40 + seed), (400, 60)], size=64, scheduler="jump")
+    early = found(results, "quarter", "more")
+    # 6.25, 7.25 and 8.25: the half-width is 4.303 / sqrt(3) = 2.48
+    assert (early.verdict, early.effect) == (SUPPORTED, "+7.2 [+4.8, +9.7]")
 
 
 def test_the_decline_is_how_far_a_curve_ends_below_its_best(results: Results) -> None:
@@ -166,3 +177,11 @@ def test_an_effect_varies_if_the_same_comparison_has_both_signs() -> None:
     assert varies([up, down]) == SUPPORTED
     assert varies([up, up, finding("final")]) == UNDECIDED
     assert varies([up, finding("seconds", sign=-1), finding("final", sign=-1, arm="other")]) == UNDECIDED
+
+
+def test_most_cases_are_half_of_the_tests() -> None:
+    better, worse, neither = (finding("final", verdict) for verdict in (SUPPORTED, CONTRADICTED, UNDECIDED))
+    assert mostly([better, better, worse, neither]) == SUPPORTED
+    assert mostly([better, worse, worse, worse]) == CONTRADICTED
+    assert mostly([better, neither, worse]) == UNDECIDED
+    assert mostly([]) == UNDECIDED
