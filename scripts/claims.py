@@ -72,6 +72,8 @@ def written(found: judge.Finding) -> str:
 
 def finding(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.Finding | None:
     """What the studies say of a test of claims.yaml; None if they have not trained an arm, or measured the rate."""
+    if "level" in test:
+        return correlation(test, places)
     sides = [{key: value for key, value in test.items() if key != "than"}]
     sides += [sides[0] | test["than"]] if "than" in test else []
     if not {side["at"] for side in sides} <= places.keys():
@@ -87,6 +89,18 @@ def finding(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.F
             return None
         asked.append((statement, next(made for made in made_tables(name, baseline) if made.title == title), runs))
     return judge.judge(*asked[0], than=asked[1] if len(asked) > 1 else None)
+
+
+def correlation(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.Finding | None:
+    """Whether an effect is larger on the workloads of a study whose calibration has a higher `level`; None until all have run."""
+    asked, name = {key: value for key, value in test.items() if key != "level"}, test["at"]
+    found = [finding(asked | {"at": place}, places) for place in studies()[name]["at"]]
+    effects = [each for each in found if each]
+    if len(effects) < len(found):
+        return None
+    files = [RESULTS / "evidence" / name / f"{place}.calibration.yaml" for place in studies()[name]["at"]]
+    levels = [float(OmegaConf.load(file).levels[test["level"]]) for file in files]
+    return judge.correlated(test["level"], levels, effects, expects=test["expects"])
 
 
 def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | None:

@@ -56,6 +56,10 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
         call("train", f"sweep={sweep}", *tuned, f"results={folder}")
         for more in study.get("also", []):
             call("train", f"sweep={sweep}", *tuned, *more, f"results={folder}")
+        if arms := study.get("calibrated"):
+            known, rate = str(folder / f"{name}.calibration.yaml"), OmegaConf.load(rates).arms.deba.chosen
+            call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", known)
+            call("train", f"sweep={sweep}", *tuned, f"arm={arms}", f"scheduler.calibration={known}", f"results={folder}")
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
     for arm in study.get("controls", []):
         call("controls", str(folder), arm, *common)

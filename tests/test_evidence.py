@@ -28,9 +28,9 @@ def test_every_claim_has_one_way_to_be_judged() -> None:
         assert len({"tests", "needs", "measured", "by_count"} & claim.keys()) == 1, claim["id"]
         for test in claim.get("tests", ()):
             for side in (test, test | test.get("than", {})):
-                assert side["at"] in places | PLANNED, claim["id"]
+                assert side["at"] in (places | PLANNED if "level" not in side else studies), claim["id"]
                 if side["of"] != "rate":
-                    Statement(**{key: value for key, value in side.items() if key not in ("at", "than")})
+                    Statement(**{key: value for key, value in side.items() if key not in ("at", "than", "level")})
     assert {side for each in claims["contradictions"] for side in each["sides"]} <= {*ids}
 
 

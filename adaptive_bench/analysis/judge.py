@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from . import cells, metrics
 from . import verdict as verdicts
@@ -50,7 +51,7 @@ class Statement:
 class Finding:
     """The verdict of a statement on one workload, with its effect as text, and the effect that could have been seen.
 
-    `sign` is 1 or -1 if the interval lies above or below no effect, else 0.
+    `sign` is 1 or -1 if the interval lies above or below no effect, else 0; `estimate` is the effect on the scale of its test.
     """
 
     statement: Statement
@@ -59,6 +60,7 @@ class Finding:
     sign: int
     effect: str
     could_have_seen: str
+    estimate: float = math.nan
 
 
 def judge(statement: Statement, made: Table, runs: Runs, *, than: tuple[Statement, Table, Runs] | None = None) -> Finding:
@@ -99,6 +101,28 @@ def judge(statement: Statement, made: Table, runs: Runs, *, than: tuple[Statemen
         sign=int(low > 0) - int(high < 0),
         effect=effect,
         could_have_seen=could,
+        estimate=found.estimate,
+    )
+
+
+def correlated(level: str, levels: Sequence[float], found: Sequence[Finding], *, expects: Expectation) -> Finding:
+    """Whether an effect is larger where a `level` of the workload is: Spearman's rank correlation over workloads.
+
+    The interval is that of Fieller, Hartley and Pearson (1957): atanh(rho) has a standard error of sqrt(1.06 / (n - 3)). What the
+    effects themselves are unsure by is not in it.
+    """
+    rho = float(stats.spearmanr(levels, [each.estimate for each in found]).statistic)
+    half = float(stats.norm.ppf(0.975)) * math.sqrt(1.06 / (len(found) - 3))
+    middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+    low, high = float(np.tanh(middle - half)), float(np.tanh(middle + half))
+    return Finding(
+        statement=found[0].statement,
+        title=f"{len(found)} workloads, rank correlation with {level}",
+        verdict=judged(low, high, expects=expects, least=0.0),
+        sign=int(low > 0) - int(high < 0),
+        effect=f"{rho:+.2f} [{low:+.2f}, {high:+.2f}]",
+        could_have_seen=f"{np.tanh(half * (1 + 0.8416 / 1.96)):.2f}",
+        estimate=rho,
     )
 
 

@@ -64,10 +64,11 @@ def calibrate(overrides: Sequence[str], *, conf: Path, output: Path | None = Non
 def _composed(overrides: Sequence[str], *, conf: Path) -> DictConfig:
     """The configuration of the run, and Hydra told about it, as inside `adaptive-bench train`.
 
-    It has a results folder of its own inside the one that is named: it is no arm of a comparison.
+    It has a results folder of its own inside the one that is named: it is no arm of a comparison. Of a sweep it takes the
+    settings that all runs share.
     """
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.package is None and override.key_or_group in ("scheduler", "arm", "sweep"):
+        if override.package is None and override.key_or_group in ("scheduler", "arm"):
             raise ValueError(f"{override.input_line}: a calibration is one run of deba at a fixed size; leave it out")
     # a cooldown as long as the run: the signals are taken and the size never changes
     fixed = ["scheduler.calibration=null", "scheduler.cooldown=${epochs}", "batch_size.cooldown=null"]

@@ -1,6 +1,7 @@
 """Statements held against tables whose intervals are known by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from adaptive_bench.analysis.judge import (
     Expectation,
     Finding,
     Statement,
+    correlated,
     judge,
     judged,
     mostly,
@@ -185,3 +187,12 @@ def test_most_cases_are_half_of_the_tests() -> None:
     assert mostly([better, worse, worse, worse]) == CONTRADICTED
     assert mostly([better, neither, worse]) == UNDECIDED
     assert mostly([]) == UNDECIDED
+
+
+def test_an_effect_goes_with_a_level_of_the_workloads() -> None:
+    found = [replace(finding("seconds"), estimate=effect) for effect in (0.1, 0.2, 0.3, 0.5, 0.4, 0.6)]
+    with_depth = correlated("depth", [1, 2, 3, 4, 5, 6], found, expects="more")
+    # d^2 = 2: rho = 1 - 6 * 2 / 210 = 0.943; atanh 1.763 -+ 1.96 * sqrt(1.06 / 3) = 0.598 and 2.928
+    assert (with_depth.effect, with_depth.verdict) == ("+0.94 [+0.54, +0.99]", SUPPORTED)
+    assert correlated("depth", [6, 5, 4, 3, 2, 1], found, expects="more").verdict == CONTRADICTED
+    assert correlated("depth", [3, 1, 2, 5, 4, 3], found, expects="differs").verdict == UNDECIDED

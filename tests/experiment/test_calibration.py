@@ -119,6 +119,12 @@ def test_a_calibration_from_the_command_to_the_run_that_uses_it(calibrated, tmp_
         trained("scheduler=deba", f"scheduler.calibration={path}", "model=mlp", "model.hidden=[8]")
 
 
+def test_a_calibration_takes_the_settings_that_a_sweep_shares(calibrated):
+    known = OmegaConf.load(calibrated("sweep=demo", "model=mlp", "epochs=6"))
+    assert (known.batch_size, known.cost.samples) == (32, 6 * 200)
+    assert known.architecture._target_ == "adaptive_bench.models.mlp"
+
+
 def test_settings_and_cost_do_not_depend_on_the_scheduler_slots_cooldown(calibrated):
     known = OmegaConf.load(calibrated("epochs=6", "scheduler.initial=50", "batch_size.cooldown=1", "scheduler.cooldown=1"))
     assert known.batch_size == 50
