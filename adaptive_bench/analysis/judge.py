@@ -1,9 +1,9 @@
 """Statements held against tables: what somebody says of one arm against another, and what the runs say of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,13 @@ from scipy import stats
 
 from . import cells, metrics
 from . import verdict as verdicts
+from .acting import STEPS
 from .arms import REPLAYED
 from .compare import NONE, Comparison, contrast, difference, on_logs, ratio
 from .detectable import detectable
 from .device import replayed
 from .read import Runs
-from .stability import steadiness
+from .stability import reaction, steadiness
 from .tables import Table
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported here", "contradicted here", "no difference shown"
@@ -36,6 +37,7 @@ class Statement:
     - changes, reversals, dips: the difference of these counts;
     - decline: how far the last validation value lies below the best one, as overfitting makes it; the difference;
     - quarter: the validation value after a quarter of the budget, where more is better, also of perplexity; the difference;
+    - reaction: the samples from the first milestone of the learning rate to the next change of a size; the ratio, arm / against;
     - measuring: the share of the seconds that measuring takes, against a number;
     - a column of the records: the ratio of whole runs, arm / against.
     `against` may be a number of final and decline, too.
@@ -188,6 +190,8 @@ def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
         ends = [sign * curve.value for curve in curves]
         quarters = [np.interp(curve.samples[-1] / 4, curve.samples, end) for curve, end in zip(curves, ends, strict=True)]
         records = records.assign(decline=[end.max() - end[-1] for end in ends], quarter=quarters)
+    elif of == "reaction":
+        records = records.assign(reaction=[_reaction(row, runs) for row in records.to_dict("records")])
     elif of == MEASURING:
         records = records.assign(measuring=records["seconds_measure"] / (records["seconds_train"] + records["seconds_measure"]))
     elif of == "seconds_train" and made.device:
@@ -197,6 +201,14 @@ def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
     if of not in records:
         raise ValueError(f"of: {of} is neither a cost, nor final, nor a column of the records")
     return records.set_index("seed")[of]
+
+
+def _reaction(record: Mapping[Any, Any], runs: Runs) -> float:
+    settings = record["settings"]
+    if not (milestones := settings.get("lr_schedule.milestones")):
+        raise ValueError(f"of: reaction is that to a milestone of the learning rate; {record['label']} has none")
+    share = float(milestones[0]) / float(settings["epochs"])
+    return reaction(runs.trace(record["run"], STEPS), after=share * float(record["samples"]))
 
 
 def together(findings: Sequence[Finding]) -> str:

@@ -66,6 +66,13 @@ def stability(trace: pd.DataFrame, curve: pd.DataFrame, *, maximise: bool) -> St
     )
 
 
+def reaction(trace: pd.DataFrame, *, after: float) -> float:
+    """The samples from `after` to the next change of a granted size; to the end of the run where none follows."""
+    samples = trace["samples"].to_numpy()
+    changes = samples[:-1][np.diff(trace[GRANTED].to_numpy(dtype=float), axis=0).any(axis=1)]
+    return float(changes[changes > after].min(initial=samples[-1]) - after)
+
+
 def _reversed(moves: np.ndarray) -> np.ndarray:
     """The rows in which a column has the opposite sign of its last one that was not 0."""
     found = np.zeros(len(moves), dtype=bool)

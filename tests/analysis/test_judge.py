@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from adaptive_bench.analysis import read, table
@@ -121,6 +122,22 @@ def test_a_quarter_of_the_budget_is_between_evaluations(results: Results) -> Non
     early = found(results, "quarter", "more")
     # 6.25, 7.25 and 8.25: the half-width is 4.303 / sqrt(3) = 2.48
     assert (early.verdict, early.effect) == (SUPPORTED, "+7.2 [+4.8, +9.7]")
+
+
+def test_the_reaction_to_a_milestone_of_the_learning_rate(results: Results) -> None:
+    for seed in range(3):
+        for arm, change in (("fixed_small", 800), ("jump", 600 + 20 * seed)):
+            settings: dict[str, object] = {"lr_schedule.milestones": [2]}  # of 4 epochs: after 500 of 1,000 samples
+            folder = results.add(arm, seed=seed, curve=[(0, 10), (1000, 90)], size=20, settings=settings)
+            trace = pd.read_parquet(folder / "trace.parquet")
+            later = trace["samples"] > change
+            trace.assign(batch_size_granted=trace["batch_size_granted"].where(~later, 40)).to_parquet(folder / "trace.parquet")
+    sooner = found(results, "reaction", "less")
+    # 100, 120 and 140, in the geometric mean 118.9, against 300 samples
+    assert (sooner.verdict, sooner.effect[:5]) == (SUPPORTED, "0.396")
+    with pytest.raises(ValueError, match="a milestone of the learning rate; jump has none"):
+        results.add("jump", seed=4, curve=[(0, 10), (1000, 90)])
+        found(results, "reaction", "less")
 
 
 def test_the_decline_is_how_far_a_curve_ends_below_its_best(results: Results) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adaptive_bench.analysis.stability import Stability, stability
+from adaptive_bench.analysis.stability import Stability, reaction, stability
 from adaptive_bench.compact import loss_variance
 from adaptive_bench.schema import LOSS_VARIANCE
 
@@ -49,6 +49,14 @@ def test_nothing_happens_in_no_step_and_in_one(count):
 def test_changes_and_reversals(batch, block, changes, reversals):
     found = of(trace_of(batch, block))
     assert (found.changes, found.reversals) == (changes, reversals)
+
+
+@pytest.mark.parametrize(("after", "samples"), [(0, 20), (15, 5), (20, 20), (30, 10), (40, 20), (60, 0)])
+def test_the_reaction_is_the_way_to_the_next_change_or_to_the_end(after, samples):
+    trace = trace_of([32, 32, 64, 64, 128, 128])  # changes at 20 and 40 of 60 samples
+    assert reaction(trace, after=after) == samples
+    pieces = trace.iloc[[1, 3, 5]]  # a row a piece, as compacted runs have them
+    assert reaction(pieces, after=after) == samples
 
 
 def test_a_cut_step_is_no_change():
