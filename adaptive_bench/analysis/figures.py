@@ -271,7 +271,7 @@ def forest(table: Table, *, of: str) -> Figure:
         axes.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(
-            f"speed-up in {table.name_of(table.endpoint)} to the target (right is faster)"
+            f"speed-up in {table.name_of(table.endpoint)} (right is faster)"
             if of == "speedup"
             else f"{'ratio' if table.logs else 'difference'} in {table.header}"
         )
@@ -398,7 +398,8 @@ def _figure(
     """A panel below the other, each with the baseline, its own arms, and the lines of all `others` in grey."""
     parts, looked = panels(table), looks(table)
     with _styled():
-        figure = _sheet(width=5 + 2 * legend, height=3.2 * len(parts), left=0.65, right=0.15 + 2 * legend, between=0.55)
+        beside = (0.55 + 0.067 * max(map(len, looked))) * legend  # inches
+        figure = _sheet(width=5 + beside, height=3.2 * len(parts), left=0.65, right=0.15 + beside, between=0.55)
         for at, panel in enumerate(parts):
             axes = figure.add_subplot(len(parts), 1, at + 1, xlabel=x, ylabel=y)
             axes.grid()
@@ -534,8 +535,9 @@ def _log_axis(axes: Axes, which: str, *, base: float = 10) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def _short(label: str, most: int = 26) -> str:
-    """For an axis: a long name keeps both its ends."""
+def _short(label: str, most: int = 32) -> str:
+    """For an axis: settings without their groups (scheduler.window=5: window=5); a name that is still long keeps both its ends."""
+    label = re.sub(r"[a-z_.]+\.(?=\w+=)", "", label)
     return _plain(label if len(label) <= most else f"{label[: most // 2]}...{label[3 - most // 2 :]}")
 
 

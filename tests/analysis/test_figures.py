@@ -130,6 +130,16 @@ def test_the_samples_of_a_text_are_tokens(results: Results) -> None:
     assert figures.forest(found, of="speedup").axes[0].get_xlabel().startswith("speed-up in tokens")
 
 
+def test_settings_stand_on_an_axis_without_their_groups(results: Results) -> None:
+    results.add("fixed_small")
+    for window in (5, 100):
+        settings: dict[str, object] = {"scheduler.window": window, "batch_size.cooldown": window}
+        results.add("deba", curve=[(0, 10), (500, 95)], settings=settings)
+    (found,) = table(read(results.folder))
+    names = [tick.get_text() for tick in figures.forest(found, of="speedup").axes[0].get_yticklabels()]
+    assert names == ["deba (cooldown=5, window=5)", "deba (cooldown=100, window=100)"]
+
+
 def test_the_speed_up_of_straight_lines_is_the_same_at_every_level(runs: Runs, found: Table) -> None:
     line = _line(figures.speedups(runs, found), "jump")
     assert np.asarray(line.get_ydata()) == pytest.approx(2)
