@@ -30,7 +30,7 @@ def readme(into: Path) -> None:
     )
     text = page.render(
         counts=[{"kind": kind, "claims": counts[False, kind], "papers": counts[True, kind]} for kind in KINDS],
-        surprises=claims.get("surprises", []),
+        surprises=[surprise(each, places) for each in claims["surprises"]],
         studies=[described(name, study) for name, study in known.items()],
         documents=[{"source": source, "claims": [each for each in lines if each["source"] == source]} for source in sources],
         contradictions=[
@@ -62,6 +62,11 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
     left = len(tests) - len(found)
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
     return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
+
+
+def surprise(each: dict[str, Any], places: dict[str, tuple[str, str]]) -> str:
+    found = [finding(test, places) for test in each["tests"]]
+    return f"{each['says']} ({'; '.join(written(one) for one in found if one)}.)"
 
 
 def written(found: judge.Finding) -> str:

@@ -31,6 +31,8 @@ def test_every_claim_has_one_way_to_be_judged() -> None:
                 assert side["at"] in (places | PLANNED if "level" not in side else studies), claim["id"]
                 if side["of"] != "rate":
                     Statement(**{key: value for key, value in side.items() if key not in ("at", "than", "level")})
+    for each in claims["surprises"]:
+        assert {test["at"] for test in each["tests"]} <= places, each["says"]
     assert {side for each in claims["contradictions"] for side in each["sides"]} <= {*ids}
 
 

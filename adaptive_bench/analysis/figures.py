@@ -536,7 +536,7 @@ def _log_axis(axes: Axes, which: str, *, base: float = 10) -> None:
 
 
 def _short(label: str, most: int = 32) -> str:
-    """For an axis: settings without their groups (scheduler.window=5: window=5); a name that is still long keeps both its ends."""
+    """For an axis: settings without their groups (window=5, not scheduler.window=5); a long name keeps both its ends."""
     label = re.sub(r"[a-z_.]+\.(?=\w+=)", "", label)
     return _plain(label if len(label) <= most else f"{label[: most // 2]}...{label[3 - most // 2 :]}")
 
