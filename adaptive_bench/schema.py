@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -141,20 +141,32 @@ def unfinished_state(run: Path) -> dict[str, Any]:
 
 
 def distinct(names: Mapping[str, str], *, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Names by digest, where those that were equal have the settings that differ appended: "fixed (scheduler.initial=32)"."""
+    """Names by digest, where those that were equal have the settings that differ appended: "fixed (scheduler.initial=32)".
+
+    Of options of other classes only the class is named, "(order=Curriculum)", unless their settings differ in one class, too.
+    """
     alike: dict[str, list[str]] = {}
     for digest, name in names.items():
         alike.setdefault(name, []).append(digest)
     longer = {}
     for name, digests in alike.items():
         keys = sorted({key for digest in digests for key in settings[digest]} if len(digests) > 1 else ())
-        telling = [key for key in keys if len({_canonical(settings[digest], key=key) for digest in digests}) > 1]
+        telling = [key for key in keys if _tells(key, among=[settings[digest] for digest in digests])]
         for digest in digests:
-            parts = [f"{key}={settings[digest][key]}" for key in telling if key in settings[digest]]
+            parts = [f"{key.removesuffix('._target_')}={settings[digest][key]}" for key in telling if key in settings[digest]]
             longer[digest] = f"{name} ({', '.join(parts)})" if parts else name
     count = Counter(longer.values())
     # no setting tells them apart (or only 1 from "1"): the digest does
     return {digest: longer[digest] if count[longer[digest]] == 1 else f"{longer[digest]} #{digest[:8]}" for digest in names}
+
+
+def _tells(key: str, *, among: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a setting differs among runs whose option has the same class."""
+    kind = f"{key.partition('.')[0]}._target_"
+    values: dict[str, set[str]] = {}
+    for settings in among:
+        values.setdefault(_canonical(settings, key=kind) if key != kind else "", set()).add(_canonical(settings, key=key))
+    return any(len(found) > 1 for found in values.values())
 
 
 def _canonical(settings: Mapping[str, Any], *, key: str) -> str:

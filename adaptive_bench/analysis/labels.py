@@ -42,4 +42,5 @@ def label(record: Mapping[str, Any]) -> str:
         return f"{arm}: {record[slot]}"
     block, rule = record["block_scheduler"], record["lr_rule"]
     made = f"{record['scheduler']}" + (f" / {block}" if block != "fixed" else "") + (f" + {rule}" if rule != "none" else "")
-    return str(record["arm"] or made) + (f", {record['batching']}" if record["batching"] else "")
+    knows = ", calibrated" if record["settings"].get("scheduler.calibration") else ""
+    return str(record["arm"] or made) + knows + (f", {record['batching']}" if record["batching"] else "")

@@ -167,6 +167,20 @@ def test_a_setting_that_only_one_cell_has_is_enough() -> None:
     assert names == {"a": "x (k=None)", "b": "x"}
 
 
+def test_a_calibrated_arm_says_so(results):
+    for settings in ({"scheduler.calibration": "c924ce69a73bc889"}, {"scheduler.calibration": None}):
+        results.add("deba", settings=settings)
+    assert [*read(results.folder).records["label"]] == ["deba", "deba, calibrated"]
+
+
+def test_an_option_of_another_class_is_named_by_its_class():
+    order = {"order._target_": "Curriculum", "order.span": 5}
+    names = distinct({"a": "x", "b": "x"}, settings={"a": {}, "b": order})
+    assert names == {"a": "x", "b": "x (order=Curriculum)"}
+    names = distinct({"a": "x", "b": "x", "c": "x"}, settings={"a": {}, "b": order, "c": order | {"order.span": 9}})
+    assert names == {"a": "x", "b": "x (order=Curriculum, order.span=5)", "c": "x (order=Curriculum, order.span=9)"}
+
+
 def test_digests_tell_apart_what_no_setting_does() -> None:
     names = distinct({"aaaa": "x", "bbbb": "x", "cccc": "y"}, settings={"aaaa": {"k": 1}, "bbbb": {"k": "1"}, "cccc": {}})
     assert names == {"aaaa": "x (k=1) #aaaa", "bbbb": "x (k=1) #bbbb", "cccc": "y"}
