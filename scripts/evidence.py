@@ -54,8 +54,6 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
         other = [f"sweep={goal.get('sweep', sweep)}", *goal.get("overrides", []), f"arm={goal['arm']}", f"seed={goal['seeds']}"]
         call("train", *other, *tuned, f"results={folder / 'others'}")
         call("train", f"sweep={sweep}", *tuned, f"results={folder}")
-        for more in study.get("also", []):
-            call("train", f"sweep={sweep}", *tuned, *more, f"results={folder}")
         if arms := study.get("calibrated"):
             known, rate = str(folder / f"{name}.calibration.yaml"), OmegaConf.load(rates).arms.deba.chosen
             call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", known)
