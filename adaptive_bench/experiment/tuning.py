@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,12 @@ def _own_rates(runs: Sequence[RunSpec], *, sweep: str) -> dict[str, float]:
     if len(places) > 1:
         raise ValueError(
             f"sweep={sweep} has several workloads ({', '.join(places)}); tune one at a time, such as with model=NAME"
+        )
+    cells = Counter((run.choices["arm"], run.seed) for run in runs)
+    if several := [arm for (arm, _), count in cells.items() if count > 1]:
+        raise ValueError(
+            f"sweep={sweep} has several runs of {several[0]} with one seed, and one rate for all of them would be kept; tune one of the "
+            "settings that differ at a time, by an override"
         )
     if unnamed := [run.title for run in runs if not run.choices["arm"]]:
         raise ValueError(f"sweep={sweep}: {unnamed[0]} has no arm=NAME, under which its rate would be kept; sweep over arms")

@@ -107,6 +107,10 @@ def test_a_grid_that_cannot_be_is_refused_in_one_line(cli, options, said) -> Non
             ("demo", "model=mlp,cnn_small"),
             "sweep=demo has several workloads (digits / cnn_small, digits / mlp); tune one at a time",
         ),
+        (
+            ("block_distances",),
+            "sweep=block_distances has several runs of block_16 with one seed, and one rate for all of them would be kept",
+        ),
         (("serving_cpu",), "has no arm=NAME, under which its rate would be kept; sweep over arms"),
     ],
 )
