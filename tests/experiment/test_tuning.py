@@ -109,7 +109,7 @@ def test_a_grid_that_cannot_be_is_refused_in_one_line(cli, options, said) -> Non
         ),
         (
             ("block_distances",),
-            "sweep=block_distances has several runs of block_16 with one seed, and one rate for all of them would be kept",
+            "sweep=block_distances has several runs of block_3 with one seed, and one rate for all of them would be kept",
         ),
         (("serving_cpu",), "has no arm=NAME, under which its rate would be kept; sweep over arms"),
     ],
