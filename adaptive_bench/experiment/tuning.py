@@ -129,8 +129,8 @@ def _own_rates(runs: Sequence[RunSpec], *, sweep: str) -> dict[str, float]:
     cells = Counter((run.choices["arm"], run.seed) for run in runs)
     if several := [arm for (arm, _), count in cells.items() if count > 1]:
         raise ValueError(
-            f"sweep={sweep} has several runs of {several[0]} with one seed, and one rate for all of them would be kept; set what differs "
-            "to one value, by an override, and tune again for the next"
+            f"sweep={sweep} has several runs of {several[0]} with one seed, and one rate for all of them would be kept; "
+            "set what differs to one value, by an override, and tune again for the next"
         )
     if unnamed := [run.title for run in runs if not run.choices["arm"]]:
         raise ValueError(f"sweep={sweep}: {unnamed[0]} has no arm=NAME, under which its rate would be kept; sweep over arms")
