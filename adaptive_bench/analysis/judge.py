@@ -24,7 +24,7 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported here", "contradicted here", "no 
 Expectation = Literal["more", "less", "not worse", "none", "differs"]
 TO_TARGET = {"samples": "samples", "updates": "steps", "seconds": "seconds"}  # what a table calls these costs
 MEASURING = "measuring"
-COUNTED = ("changes", "reversals", "dips", "decline", "quarter")  # differences, for a ratio to none of them says nothing
+COUNTED = ("changes", "reversals", "dips", "falls", "decline", "quarter")  # differences, for a ratio to none of them says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Statement:
     `of` is one of
     - samples, updates, seconds: the speed-up in this cost to the target; seconds are those of the table's device, if it has one;
     - final: the test value, where more is better, also of perplexity;
-    - changes, reversals, dips: the difference of these counts;
+    - changes, reversals, dips: the difference of these counts; falls: of evaluations that are worse than the one before;
     - decline: how far the last validation value lies below the best one, as overfitting makes it; the difference;
     - quarter: the validation value after a quarter of the budget, where more is better, also of perplexity; the difference;
     - reaction: the samples from the first milestone of the learning rate to the next change of a size; the ratio, arm / against;
@@ -184,12 +184,13 @@ def _beyond(statement: Statement, number: float, made: Table, runs: Runs) -> tup
 def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
     """What each run of an arm that is done has of it."""
     records = made.records[(made.records["status"] == "done") & (made.records["label"] == arm)]
-    if of in ("decline", "quarter"):
+    if of in ("falls", "decline", "quarter"):
         sign = 1 if metrics.more_is_better(made.records, metric=made.metric) else -1
         curves = [runs.curve(run) for run in records["run"]]
         ends = [sign * curve.value for curve in curves]
         quarters = [np.interp(curve.samples[-1] / 4, curve.samples, end) for curve, end in zip(curves, ends, strict=True)]
-        records = records.assign(decline=[end.max() - end[-1] for end in ends], quarter=quarters)
+        falls = [int((np.diff(end) < 0).sum()) for end in ends]
+        records = records.assign(decline=[end.max() - end[-1] for end in ends], quarter=quarters, falls=falls)
     elif of == "reaction":
         records = records.assign(reaction=[_reaction(row, runs) for row in records.to_dict("records")])
     elif of == MEASURING:

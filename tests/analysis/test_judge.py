@@ -124,6 +124,13 @@ def test_a_quarter_of_the_budget_is_between_evaluations(results: Results) -> Non
     assert (early.verdict, early.effect) == (SUPPORTED, "+7.2 [+4.8, +9.7]")
 
 
+def test_falls_are_evaluations_that_are_worse_than_the_one_before(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed, curve=[(0, 10), (80, 30), (160, 20), (240, 90), (400, 85)])
+        results.add("jump", seed=seed, curve=[(0, 10), (100, 40), (400, 60 + seed)], size=64, scheduler="jump")
+    assert found(results, "falls", "less").effect == "-2.0 [-2.0, -2.0]"
+
+
 def test_the_reaction_to_a_milestone_of_the_learning_rate(results: Results) -> None:
     for seed in range(3):
         for arm, change in (("fixed_small", 800), ("jump", 600 + 20 * seed)):
