@@ -134,7 +134,7 @@ def test_every_sweep_composes_with_all_its_runs(sweep):
         assert (found.runs, len(arms)) == (9, 3)
     elif sweep == "serving_cpu":  # a model to be served; what is compared are the policies
         assert found.runs == 1
-    elif sweep.startswith(("deba_d", "deba_s", "divebatch_delta", "variations")):  # settings of a few methods
+    elif sweep.startswith(("deba_d", "deba_s", "divebatch_delta", "divebatch_rates", "variations")):  # settings of a few methods
         assert found.runs >= 30
     else:
         assert found.runs >= 7
