@@ -13,6 +13,7 @@ from adaptive_bench.analysis.judge import Statement
 from scripts.evidence import RESULTS, folded, is_there, made_tables, profiles, studies
 
 NOT_TESTABLE, OPEN = "not testable here", "not run yet"
+RULES = {None: judge.together, "all": judge.every, "mostly": judge.mostly, "varies": judge.varies}
 KINDS = (judge.SUPPORTED, judge.CONTRADICTED, judge.UNDECIDED, NOT_TESTABLE, OPEN)
 
 
@@ -53,13 +54,14 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
     found = [each for test in tests if (each := finding(test, places))]
     if not found:
         return shown | {"kind": OPEN, "verdict": OPEN, "evidence": ", ".join(sorted({test["at"] for test in tests}))}
-    if claim.get("varies"):
-        kind = judge.varies(found)
+    left = len(tests) - len(found)
+    kind = RULES[claim.get("rule")](found)
+    if claim.get("rule") == "all" and left and kind == judge.SUPPORTED:
+        kind = judge.UNDECIDED
+    if claim.get("rule") == "varies":
         verdict = f"{kind} (signs {'differ' if kind == judge.SUPPORTED else 'do not differ clearly'} between workloads)"
     else:
-        kind = (judge.mostly if claim.get("mostly") else judge.together)(found)
         verdict = f"{kind} (tests: {sum(each.verdict == kind for each in found)} of {len(found)})"
-    left = len(tests) - len(found)
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
     return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
 

@@ -39,6 +39,7 @@ class Statement:
     - quarter: the validation value after a quarter of the budget, where more is better, also of perplexity; the difference;
     - reaction: the samples from the first milestone of the learning rate to the next change of a size; the ratio, arm / against;
     - measuring: the share of the seconds that measuring takes, against a number;
+    - measure_step: the seconds that measuring takes in a step; the ratio, arm / against;
     - a column of the records: the ratio of whole runs, arm / against.
     `against` may be a number of final and decline, too.
     """
@@ -193,6 +194,8 @@ def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
         records = records.assign(decline=[end.max() - end[-1] for end in ends], quarter=quarters, falls=falls)
     elif of == "reaction":
         records = records.assign(reaction=[_reaction(row, runs) for row in records.to_dict("records")])
+    elif of == "measure_step":
+        records = records.assign(measure_step=records["seconds_measure"] / records["steps"])
     elif of == MEASURING:
         records = records.assign(measuring=records["seconds_measure"] / (records["seconds_train"] + records["seconds_measure"]))
     elif of == "seconds_train" and made.device:
@@ -232,6 +235,12 @@ def varies(findings: Sequence[Finding]) -> str:
     for each in findings:
         signs.setdefault(each.statement, set()).add(each.sign)
     return SUPPORTED if any(found >= {1, -1} for found in signs.values()) else UNDECIDED
+
+
+def every(findings: Sequence[Finding]) -> str:
+    """Of a claim about an order, or about the best of all: every test must support it."""
+    verdicts = {each.verdict for each in findings}
+    return CONTRADICTED if CONTRADICTED in verdicts else SUPPORTED if verdicts == {SUPPORTED} else UNDECIDED
 
 
 def mostly(findings: Sequence[Finding]) -> str:

@@ -16,6 +16,7 @@ from adaptive_bench.analysis.judge import (
     Finding,
     Statement,
     correlated,
+    every,
     judge,
     judged,
     mostly,
@@ -211,7 +212,10 @@ def test_most_cases_are_half_of_the_tests() -> None:
     assert mostly([better, better, worse, neither]) == SUPPORTED
     assert mostly([better, worse, worse, worse]) == CONTRADICTED
     assert mostly([better, neither, worse]) == UNDECIDED
-    assert mostly([]) == UNDECIDED
+    assert mostly([]) == every([]) == UNDECIDED
+    assert every([better, better]) == SUPPORTED
+    assert every([better, neither]) == UNDECIDED
+    assert every([better, worse]) == CONTRADICTED
 
 
 def test_an_effect_goes_with_a_level_of_the_workloads() -> None:
