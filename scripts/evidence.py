@@ -6,6 +6,7 @@ machine that does nothing else. `reproduce NAME|TABLE` trains into results/repro
 """
 
 import argparse
+import re
 import shlex
 import sys
 from functools import cache
@@ -90,7 +91,7 @@ def tables(name: str, study: dict[str, Any], *, into: Path) -> None:
             part.write_text(render(wide, form) + "\n")
     report(folded(name), into / "reports" / f"{name}.html", **asked)
     for made in wide:
-        title = made.title.replace(" / ", "-")
+        title = re.sub(r"[^\w.=]+", "-", made.title).strip("-")
         for kind, figure in (("forest", figures.forest(made, of="speedup")), ("curves", figures.curves(folded(name), made))):
             figures.save(figure, into / "figures" / f"{name}-{title}-{kind}.svg")
 

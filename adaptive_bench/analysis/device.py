@@ -105,8 +105,10 @@ def fitting(profiles: Sequence[Profile], records: pd.DataFrame) -> Profile | Non
     """The profile of a workload among several; None of none. Raises ValueError if there is no fitting one."""
     if not profiles:
         return None
-    place = tuple(records[["dataset", "model"]].iloc[0])
-    found = next((each for each in profiles if (each.dataset, each.model) == place), profiles[0])
+    first = records.iloc[0]
+    here = [each for each in profiles if (each.dataset, each.model) == (first["dataset"], first["model"])] or [*profiles]
+    own = (each for each in here if all(_same(first["settings"].get(name), value) for name, value in each.settings.items()))
+    found = next(own, here[0])
     found.check(records)
     return found
 

@@ -220,6 +220,20 @@ def test_each_workload_takes_its_own_profile(results, tmp_path):
         assert found["cifar10 / mlp"] == pytest.approx(10 * found["digits / mlp"])
 
 
+def test_a_workload_takes_the_profile_with_its_settings(results, tmp_path):
+    for width in (8, 16):
+        results.add("fixed_small", settings={"dataset.train_size": 1000, "epochs": 4, "model.width": width})
+    profiles = []
+    for width, seconds in ((8, 1), (16, 10)):
+        folder = tmp_path / str(width)
+        folder.mkdir()
+        steps = STEPS.replace("seconds: 1}", f"seconds: {seconds}}}").replace("2.25", str(2.25 * seconds))
+        profiles.append(read_profile(profile_in(folder, HEAD + f"settings: {{model.width: {width}}}\n" + steps)))
+    for devices in (profiles, profiles[::-1]):
+        totals = [made.rows[0].totals["replayed"].mean for made in table(read(results.folder), devices=devices)]
+        assert totals[1] == pytest.approx(10 * totals[0])
+
+
 def test_runs_of_several_processes_are_refused(results, tmp_path):
     results.add(settings={"ranks": 2})
     with pytest.raises(ValueError, match="runs of 2 processes each"):
