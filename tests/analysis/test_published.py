@@ -422,7 +422,9 @@ def test_a_run_with_another_setting_gets_none(sweep: str, arm: str, claim: Claim
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", [each for each in OTHER_SWEEPS if each.startswith(("compare", "divebatch", "ptb_cpu"))])
+@pytest.mark.parametrize(
+    "sweep", [each for each in OTHER_SWEEPS if each.startswith(("compare", "deba_cifar", "divebatch", "ptb_cpu"))]
+)
 def test_no_twin_and_no_other_study_gets_one(sweep: str) -> None:
     params = composed(sweep).hydra.sweeper.params
     shared = [
