@@ -67,8 +67,9 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
 
 
 def surprise(each: dict[str, Any], places: dict[str, tuple[str, str]]) -> str:
-    found = [finding(test, places) for test in each["tests"]]
-    return f"{each['says']} ({'; '.join(written(one) for one in found if one)}.)"
+    found = [one for test in each["tests"] if (one := finding(test, places))]
+    assert len(found) == len(each["tests"]), f"a test of this surprise has no runs: {each['says']}"
+    return f"{each['says']} ({'; '.join(map(written, found))}.)"
 
 
 def written(found: judge.Finding) -> str:

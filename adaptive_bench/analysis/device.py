@@ -92,13 +92,17 @@ class Profile:
                 f"{first['title']}: runs of {first['settings']['ranks']} processes each, and {self.file} has step times of one; "
                 "leave --device out"
             )
-        for name, value in self.settings.items():
-            if name not in first["settings"] or not _same(first["settings"][name], value):
-                theirs = f"{name}={first['settings'][name]}" if name in first["settings"] else "no such setting"
-                raise ValueError(
-                    f"{first['title']}: {self.file} is for {name}={value}, and these runs have {theirs}; measure with their "
-                    "settings, or delete that line of the file if it does not change the time of a step"
-                )
+        if (name := self.unlike(first["settings"])) is not None:
+            theirs = f"{name}={first['settings'][name]}" if name in first["settings"] else "no such setting"
+            raise ValueError(
+                f"{first['title']}: {self.file} is for {name}={self.settings[name]}, and these runs have {theirs}; measure with "
+                "their settings, or delete that line of the file if it does not change the time of a step"
+            )
+
+    def unlike(self, settings: Mapping[str, Any]) -> str | None:
+        """The first setting of the profile that is missing in `settings` or another one there; None if there is none."""
+        differing = (name for name, value in self.settings.items() if name not in settings or not _same(settings[name], value))
+        return next(differing, None)
 
 
 def fitting(profiles: Sequence[Profile], records: pd.DataFrame) -> Profile | None:
@@ -107,8 +111,7 @@ def fitting(profiles: Sequence[Profile], records: pd.DataFrame) -> Profile | Non
         return None
     first = records.iloc[0]
     here = [each for each in profiles if (each.dataset, each.model) == (first["dataset"], first["model"])] or [*profiles]
-    own = (each for each in here if all(_same(first["settings"].get(name), value) for name, value in each.settings.items()))
-    found = next(own, here[0])
+    found = next((each for each in here if each.unlike(first["settings"]) is None), here[0])
     found.check(records)
     return found
 

@@ -56,7 +56,7 @@ def stability(trace: pd.DataFrame, curve: pd.DataFrame, *, maximise: bool) -> St
     `trace` has a row a step, or a row a piece with the column LOSS_VARIANCE. `curve` has samples, ascending, and value.
     """
     samples = trace["samples"].to_numpy()
-    moves = np.sign(np.diff(trace[GRANTED].to_numpy(dtype=float), axis=0))
+    moves = _moves(trace)
     changed = moves.any(axis=1)
     return Stability(
         changes=int(changed.sum()),
@@ -69,8 +69,13 @@ def stability(trace: pd.DataFrame, curve: pd.DataFrame, *, maximise: bool) -> St
 def reaction(trace: pd.DataFrame, *, after: float) -> float:
     """The samples from `after` to the next change of a granted size; to the end of the run where none follows."""
     samples = trace["samples"].to_numpy()
-    changes = samples[:-1][np.diff(trace[GRANTED].to_numpy(dtype=float), axis=0).any(axis=1)]
+    changes = samples[:-1][_moves(trace).any(axis=1)]
     return float(changes[changes > after].min(initial=samples[-1]) - after)
+
+
+def _moves(trace: pd.DataFrame) -> np.ndarray:
+    """The signs by which the granted sizes change from each row to the next, of shape (rows - 1, 2)."""
+    return np.sign(np.diff(trace[GRANTED].to_numpy(dtype=float), axis=0))
 
 
 def _reversed(moves: np.ndarray) -> np.ndarray:
