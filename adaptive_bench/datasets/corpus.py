@@ -1,5 +1,6 @@
 """Texts in files: their words, their vocabulary, and the task made from them."""
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
@@ -24,6 +25,7 @@ def corpus(
     train_size: Several | None,
     validation_size: Several | None,
     test_size: Several | None,
+    vocabulary: Several | None = None,
     loss_reduction: LossReduction,
     evaluation_batch: Count,
     evaluation_block: Count,
@@ -32,12 +34,15 @@ def corpus(
 ) -> LanguageModelling:
     """The task of a corpus. Its files are where `LAYOUTS` has them; sizes are in tokens, None takes all.
 
-    The vocabulary always comes from the whole training file, so that perplexities of different training sizes are comparable.
-    The splits are those of the corpus, so `seed` has no effect. Raises ValueError for files that are missing, empty or not
-    text, and for sizes above what they hold.
+    The vocabulary always comes from the whole training file, so that perplexities of different training sizes are comparable; of
+    different vocabularies they are not. `vocabulary` keeps the most frequent words, and all others become <unk>. The splits are
+    those of the corpus, so `seed` has no effect. Raises ValueError for files that are missing, empty or not text, and for sizes
+    above what they hold.
     """
     sizes = {"train": train_size, "validation": validation_size, "test": test_size}
     words, numbers = read_corpus(name, root=root, download=download)
+    if vocabulary is not None:
+        numbers = _most_frequent(numbers, vocabulary)
     texts = {
         split: encode(part[: _size(split, sizes[split], available=len(part))], numbers, split=split).to(device)
         for split, part in words.items()
@@ -60,7 +65,7 @@ def read_corpus(name: str, *, root: str, download: bool) -> tuple[dict[str, list
     command = f"adaptive-bench fetch {name} --root {root}"
     paths = locate(name, root=root, download=download).paths
     words = {split: read_words(path, command=command) for split, path in zip(("train", "validation", "test"), paths, strict=True)}
-    numbers = {word: number for number, word in enumerate(vocabulary(words["train"]))}
+    numbers = {word: number for number, word in enumerate(by_frequency(words["train"]))}
     return words, numbers
 
 
@@ -82,7 +87,7 @@ def read_words(path: Path, *, command: str) -> list[str]:
     return words
 
 
-def vocabulary(words: Sequence[str]) -> list[str]:
+def by_frequency(words: Sequence[str]) -> list[str]:
     """The distinct words from the most to the least frequent, words of equal frequency in alphabetical order: torchtext's order.
 
     <unk> and <eos> have no reserved place: they too are sorted by frequency.
@@ -99,6 +104,15 @@ def encode(words: Sequence[str], numbers: Mapping[str, int], *, split: str) -> T
             f"{UNKNOWN} to stand for them; put {UNKNOWN} for the rare words of all splits"
         )
     return torch.tensor([numbers.get(word, unknown) for word in words])
+
+
+def _most_frequent(numbers: Mapping[str, int], size: int) -> dict[str, int]:
+    if size > len(numbers):
+        raise ValueError(f"vocabulary={size}: at most the {len(numbers)} words there are, or null for all of them, are expected")
+    kept = dict(itertools.islice(numbers.items(), size))
+    if UNKNOWN not in kept:
+        raise ValueError(f"vocabulary={size}: {UNKNOWN}, which stands for all other words, is not among them; take more, or null")
+    return kept
 
 
 def _size(split: str, size: int | None, *, available: int) -> int:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptive_bench.datasets import ptb
-from adaptive_bench.datasets.corpus import encode, read_words, vocabulary
+from adaptive_bench.datasets.corpus import by_frequency, encode, read_words
 from adaptive_bench.sizes import BatchShape
 from tests.conftest import composed
 
@@ -40,8 +40,8 @@ def refusal(root, **overrides):
 
 def test_the_vocabulary_goes_by_frequency_and_then_by_alphabet():
     words = ["<eos>", "b", "a", "b", "é", "Z", "<unk>", "z", "<eos>", "<eos>"]
-    assert vocabulary(words) == ["<eos>", "b", "<unk>", "Z", "a", "z", "é"]
-    assert vocabulary(words[::-1]) == vocabulary(words)  # and not by who came first
+    assert by_frequency(words) == ["<eos>", "b", "<unk>", "Z", "a", "z", "é"]
+    assert by_frequency(words[::-1]) == by_frequency(words)  # and not by who came first
 
 
 def test_every_line_ends_in_one_eos_and_an_empty_one_is_nothing_else(tmp_path):
@@ -73,7 +73,7 @@ def test_what_is_written_encoded_and_decoded_is_what_it_was(tmp_path_factory, li
     file = tmp_path_factory.getbasetemp() / "any_words.txt"
     file.write_text("".join(" ".join(line) + "\n" for line in lines), encoding="utf-8", newline="\n")
     words = read_words(file, command="")
-    names = vocabulary(words)
+    names = by_frequency(words)
     ids = encode(words, {word: number for number, word in enumerate(names)}, split="train")
     assert ids.dtype == torch.int64
     assert [names[number] for number in ids] == [word for line in lines for word in (*line, "<eos>")]
@@ -111,6 +111,26 @@ def test_a_part_is_the_beginning_in_the_words_of_the_whole(tmp_path):
         "test": [2, 4, 3, 0, 2, 0],
     }
     assert task.outputs == 5
+
+
+def test_rare_words_become_unknown_and_the_others_keep_their_ids(tmp_path):
+    write(tmp_path)
+    whole, part = task_of(tmp_path), task_of(tmp_path, vocabulary=3)
+    assert (whole.outputs, part.outputs) == (5, 3)
+    assert part.train.tokens.tolist() == [number if number < 3 else 1 for number in whole.train.tokens.tolist()]  # 1 is <unk>
+    assert part.held_out["test"].tolist() == [2, 1, 1, 0, 2, 0]
+
+
+@pytest.mark.parametrize(("size", "told"), [(6, "at most the 5 words"), (1, "a whole number from 2 up, or null"), (0, "from 2 up")])
+def test_a_vocabulary_that_the_corpus_cannot_have_is_refused(tmp_path, size, told):
+    write(tmp_path)
+    message = refusal(tmp_path, vocabulary=size)
+    assert message.startswith(f"vocabulary={size}: ") and told in message
+
+
+def test_a_vocabulary_without_the_unknown_is_refused(tmp_path):
+    write(tmp_path, train="a a a b b b <unk> \n" * 2)
+    assert "<unk>, which stands for all other words, is not among them" in refusal(tmp_path, vocabulary=2)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from adaptive_bench.analysis import read_claims
-from adaptive_bench.datasets.corpus import encode, read_words, vocabulary
+from adaptive_bench.datasets.corpus import by_frequency, encode, read_words
 from adaptive_bench.datasets.fetch import SOURCES
 from adaptive_bench.experiment.fingerprint import by_content
 from tests.conftest import composed
@@ -76,7 +76,7 @@ def test_the_ids_of_penn_treebank(splits):
 
 def test_the_most_frequent_words(real_data):
     words = read_words(real_data("ptb") / "ptb" / "ptb.train.txt", command="")
-    assert vocabulary(words)[:3] == ["the", "<unk>", "<eos>"]
+    assert by_frequency(words)[:3] == ["the", "<unk>", "<eos>"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -97,7 +97,7 @@ def test_the_ids_are_those_of_torchtext(real_data):
             pytest.skip(f"torchtext does not load: {error}")
     words = {split: read_words(real_data("ptb") / "ptb" / FILES["ptb"].format(part), command="") for split, part in NAMES.items()}
     theirs = build_vocab_from_iterator([words["train"]])
-    ours = vocabulary(words["train"])
+    ours = by_frequency(words["train"])
     assert theirs.get_itos() == ours
     numbers = {word: number for number, word in enumerate(ours)}
     for split, part in words.items():
