@@ -25,6 +25,7 @@ CLOCKED = ("goodput", "memory")  # arms whose sizes follow the machine's clock o
 COMPARED = ["final", "best", "samples", "steps"]  # columns of a record that another machine must repeat
 
 
+@cache
 def studies() -> dict[str, Any]:
     found = OmegaConf.to_container(OmegaConf.load(RESULTS / "studies.yaml"))
     assert isinstance(found, dict)
@@ -32,7 +33,8 @@ def studies() -> dict[str, Any]:
 
 
 def is_there(name: str) -> bool:
-    return (RESULTS / "evidence" / name).exists()
+    """Whether all runs of a study are there; what is committed of another one only saves training it again."""
+    return studies()[name]["minutes"] is not None
 
 
 def call(*words: str) -> None:

@@ -141,8 +141,8 @@ def _ranks(arms: Sequence[str], **outcomes: tuple[np.ndarray, np.ndarray]) -> pd
 def _best(arms: Sequence[str], tables: Sequence[Table], **outcomes: tuple[np.ndarray, np.ndarray]) -> pd.DataFrame:
     """By data set, dimension, model and parameters: the fastest arm and the one with the best metric.
 
-    The fastest has the least geometric mean of its cost over the least of all arms, the best the least mean rank. Beside each
-    stands in which share of the resamples it was so.
+    The fastest has the least geometric mean of its cost over the least of all arms, the best the least mean rank; equal ones are
+    all named. Beside each stands in which share of the resamples it was so, alone or with others.
     """
     (ratios, other_ratios), (value, other_values) = outcomes["ratios"], outcomes["value"]
     scores = {"fastest": (np.log(ratios), np.log(other_ratios)), "best": (_rank(value), _rank(other_values))}
@@ -151,10 +151,11 @@ def _best(arms: Sequence[str], tables: Sequence[Table], **outcomes: tuple[np.nda
         row: dict[str, Any] = {"kind": kind, "name": name, "workloads": len(members)}
         for score, (plain, drawn) in scores.items():
             mean, others = plain[:, members].mean(axis=-1), drawn[..., members].mean(axis=-1)
-            told = math.isfinite(mean.min()) and not (mean == mean.min()).all()
-            first = int(mean.argmin())
-            row[score] = arms[first] if told else ""
-            row[f"{score}_share"] = float((others.argmin(axis=-1) == first).mean()) if told else math.nan
+            first = np.flatnonzero(mean == mean.min())
+            told = math.isfinite(mean.min()) and len(first) < len(arms)
+            row[score] = ", ".join(str(arms[int(at)]) for at in first) if told else ""
+            least = others[:, first].min(axis=-1) == others.min(axis=-1)
+            row[f"{score}_share"] = float(least.mean()) if told else math.nan
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -251,6 +251,12 @@ def judged(arm: ArmSummary, *, maximise: bool, endpoint: str) -> str:
     return verdict.quality(p_worse=arm.not_worse, p_change=arm.holm, worse=worse)
 
 
+def is_idle(runs: Runs, *, baseline: Arm, arm: Arm) -> bool:
+    """`ArmSummary.idle` of an arm against any other one."""
+    reached = sum(math.isfinite(found.samples) for found in arm.crossings.values())
+    return bool(reached) and 2 * _inactive(runs, baseline=baseline, arm=arm) >= reached
+
+
 def _inactive(runs: Runs, *, baseline: Arm, arm: Arm) -> int:
     """The runs that crossed the target before they differed from the baseline's run of their seed, or of another."""
     usual, done = baseline.done, arm.done

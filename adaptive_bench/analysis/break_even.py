@@ -17,6 +17,7 @@ from .compare import pairs, ratio
 from .intervals import CONFIDENCE, quantile
 
 LARGEST = 1e5
+ROUNDING = 1e-12  # of logarithms
 GRID = np.concatenate([[0.0], np.geomspace(0.1, LARGEST, 61)])
 
 
@@ -45,6 +46,9 @@ class BreakEven:
             return f"{self.label} pays {where if tested else f'{self._side} {_shown(self.at)} [-]'}"
         if not self.shown:
             return f"{self.label} shows no difference at any B_half"
+        if len(set(np.sign(self.mean - 1))) == 1:  # no crossing: where the difference is shown, and not where it might end
+            ends = [f"up to {_shown(self.low)}"] * (self.low > 0) + [f"from {_shown(self.high)}"] * (self.high < LARGEST)
+            return f"{self.label} {'pays' if self.mean[0] > 1 else 'is slower'} {' and '.join(ends)}, elsewhere it is undecided"
         return f"{self.label} pays {self._side} {_shown(self.at)} [{_shown(self.low)}, {_shown(self.high)}]"
 
     @property
@@ -107,7 +111,9 @@ def _logs(baseline: Arm, arm: Arm) -> Callable[[float], tuple[float, float, floa
     def paired(half: float) -> tuple[float, float, float]:
         base, other = np.log(half * updates + samples)
         differences = base - other
-        mean, width = float(differences.mean()), scale * float(differences.std(ddof=1)) if len(shared) > 1 else math.nan
+        # equal ratios in all pairs are no interval without width, but no measure of the noise
+        spread = float(differences.std(ddof=1)) if len(shared) > 1 and np.ptp(differences) > ROUNDING else math.nan
+        mean, width = float(differences.mean()), scale * spread
         return mean, mean - width, mean + width
 
     return paired

@@ -91,7 +91,7 @@ def columns(table: Table) -> list[Column]:
         Column(
             VERDICT,
             "detectable",
-            lambda row: cells.detectable(row.detectable),
+            lambda row: cells.NOTHING if _unlike(row) else cells.detectable(row.detectable),
             lambda row: _bounds(f"detectable_speedup_{NAMES[end]}", row.detectable),
         ),
         *_metric(table),
@@ -117,7 +117,7 @@ def _runs(row: ArmSummary) -> str:
 
 def _unlike(row: ArmSummary) -> str:
     """What stands in place of a speed-up that would not be one."""
-    if row.verdict == verdict.NOT_YET:
+    if row.idle:
         return verdict.NOT_YET
     return "too early" if row.early else ""
 
@@ -162,7 +162,12 @@ def _metric(table: Table) -> list[Column]:
             change,
             lambda row: _comparison("ratio" if table.logs else "difference", row.change),
         ),
-        Column(QUALITY, "p (Holm)", lambda row: cells.p_value(row.holm), lambda row: {"p_holm": row.holm}),
+        Column(
+            QUALITY,
+            "p (Holm)",
+            lambda row: cells.p_value(row.holm),
+            lambda row: {"p_holm": row.holm, "p_holm_not_worse": row.not_worse},
+        ),
         *(claims_raw if has_claims else []),
     ]
 
@@ -265,7 +270,9 @@ def _speedup(cost: str, *, heading: str, group: str) -> Column:
     def text(row: ArmSummary) -> str:
         if cost not in row.speedups:
             return verdict.BASELINE
-        shown = _unlike(row) or cells.speedup(row.speedups[cost].effect)
+        if unlike := _unlike(row):
+            return unlike
+        shown = cells.speedup(row.speedups[cost].effect)
         return f"{shown} (to the budget)" if row.speedups[cost].method.startswith(RESTRICTED) else shown
 
     return Column(group, heading, text, lambda row: _comparison(f"speedup_{_key(cost)}", row.speedups.get(cost)))

@@ -111,7 +111,10 @@ def fitting(profiles: Sequence[Profile], records: pd.DataFrame) -> Profile | Non
         return None
     first = records.iloc[0]
     here = [each for each in profiles if (each.dataset, each.model) == (first["dataset"], first["model"])] or [*profiles]
-    found = next((each for each in here if each.unlike(first["settings"]) is None), here[0])
+    alike = [each for each in here if each.unlike(first["settings"]) is None]
+    if len(alike) > 1:
+        raise ValueError(f"{first['title']}: {', '.join(each.file for each in alike)} are all profiles of it; give one of them")
+    found = next(iter(alike), here[0])
     found.check(records)
     return found
 

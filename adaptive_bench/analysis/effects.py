@@ -1,16 +1,17 @@
 """Why an arm does what it does: the arm against its controls."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .arms import Arm, ArmSummary, Question, speedup
-from .compare import Comparison
+from .compare import NONE, Comparison, holm
 from .verdict import SIGNIFICANT
 
 # what each control leaves out, in the order in which effects are peeled off
 EFFECTS = {"variation": "mean_matched", "order": "shuffled", "feedback": "replay"}
 EXPLAINED = {  # by the last effect that is shown
-    "": "no more than its average size is needed to explain it",
+    "": "nothing but its average size is shown to be needed for it",
     "variation": "sizes that vary explain it, in any order",
     "order": "its sizes in their order explain it, without feedback",
     "feedback": "its feedback is part of it",
@@ -31,15 +32,11 @@ class Effect:
     speedup: Comparison
     change: Comparison
 
-    def shown(self, *, maximise: bool) -> bool:
-        """Whether the arm is faster or better than its control, each with an uncorrected p below 5 %."""
-        faster = self.speedup.p < SIGNIFICANT and self.speedup.estimate > 0
-        better = self.change.p < SIGNIFICANT and (self.change.estimate > 0) == maximise
-        return faster or better
 
-
-def effects(arms: Sequence[Arm], *, question: Question) -> tuple[Effect, ...]:
-    """The effects of every arm that has controls."""
+def effects(
+    arms: Sequence[Arm], *, question: Question, alike: Callable[[Arm, Arm], bool] = lambda control, arm: False
+) -> tuple[Effect, ...]:
+    """The effects of every arm that has controls; no speed-up where both still were `alike` when they reached the target."""
     own = {arm.label: arm for arm in arms}
     found = []
     for label, arm in own.items():
@@ -51,7 +48,7 @@ def effects(arms: Sequence[Arm], *, question: Question) -> tuple[Effect, ...]:
                         arm=label,
                         name=name,
                         control=other.label,
-                        speedup=speedup(question.endpoint, baseline=other, arm=arm),
+                        speedup=NONE if alike(other, arm) else speedup(question.endpoint, baseline=other, arm=arm),
                         change=question.change(other.values, arm.values),
                     )
                 )
@@ -59,16 +56,24 @@ def effects(arms: Sequence[Arm], *, question: Question) -> tuple[Effect, ...]:
 
 
 def explained(row: ArmSummary, of_arm: Mapping[str, Effect], *, maximise: bool, endpoint: str, baseline: str) -> str:
-    """What the intervals allow to say of an arm's gain over the baseline. Effects that are not shown may still be there."""
+    """What the tests allow to say of an arm's gain over the baseline. Effects that are not shown may still be there.
+
+    An effect is shown if the arm is faster or better than its control, by p below 5 % that are corrected by Holm over all tests
+    of the arm's effects. Controls that are shown to be faster than the arm are named, too.
+    """
     assert row.change is not None
+    tests = [each.speedup for each in of_arm.values()] + [each.change for each in of_arm.values()]
+    corrected = holm([test.p for test in tests])
+    signs = [math.copysign(p < SIGNIFICANT, test.estimate) for test, p in zip(tests, corrected, strict=True)]
+    speed, quality = (dict(zip(of_arm, part, strict=True)) for part in (signs[: len(of_arm)], signs[len(of_arm) :]))
+    shown = [name for name in of_arm if speed[name] > 0 or quality[name] == (1 if maximise else -1)]
+    lost = [of_arm[name].control for name in of_arm if speed[name] < 0]
+    slower = f", and it is slower than {', '.join(lost)}" if lost else ""
     faster = row.speedup_holm < SIGNIFICANT and row.speedups[endpoint].estimate > 0
     better = row.holm < SIGNIFICANT and (row.change.estimate > 0) == maximise
     if not (faster or better):
-        return f"{row.label} shows no gain over {baseline} that would want an explanation"
+        return f"{row.label} shows no gain over {baseline} that would want an explanation{slower}"
     if missing := [name for name in EFFECTS if name not in of_arm]:
-        return f"{row.label}'s gain over {baseline} is not explained: there is no control for {', '.join(missing)}"
-    last = ""
-    for name in EFFECTS:
-        if of_arm[name].shown(maximise=maximise):
-            last = name
-    return f"{row.label}'s gain over {baseline}: {EXPLAINED[last]}"
+        return f"{row.label}'s gain over {baseline} is not explained: there is no control for {', '.join(missing)}{slower}"
+    last = next((name for name in reversed(EFFECTS) if name in shown), "")
+    return f"{row.label}'s gain over {baseline}: {EXPLAINED[last]}{slower}"

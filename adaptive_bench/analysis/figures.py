@@ -24,9 +24,8 @@ from scipy import stats
 
 from . import metrics
 from .across import Across
-from .arms import PARTS, ArmSummary
+from .arms import PARTS, Arm, ArmSummary, is_idle, speedup
 from .break_even import GRID as BREAK_EVEN_GRID
-from .compare import ratio
 from .curve import Curve
 from .front import front
 from .intervals import CONFIDENCE, NO_INTERVAL, Interval, quantile
@@ -133,10 +132,7 @@ def sizes(runs: Runs, table: Table, *, column: str = "batch_size", legend: bool 
     def draw(axes: Axes, label: str, look: Look) -> None:
         lines = []
         for run in of_arm.get(label, ()):
-            steps = runs.trace(run, ("samples", column))
-            if len(steps) > 1 and steps[column].iloc[-1] < steps[column].iloc[-2]:
-                steps = steps.iloc[:-1]  # cut by the budget, which says nothing of the scheduler
-            values, edges = _constant_parts(steps, column=column, most=most)
+            values, edges = sizes_of(runs, run, column=column, most=most)
             lines.append((edges, np.append(values, values[-1:])) if len(values) else (np.empty(0), np.empty(0)))
         if lines:
             axes.step(
@@ -150,13 +146,22 @@ def sizes(runs: Runs, table: Table, *, column: str = "batch_size", legend: bool 
 
 
 def speedups(runs: Runs, table: Table, *, legend: bool = True) -> Figure:
-    """The speed-up of the endpoint against the target's level; a line ends where a run misses the target."""
+    """The speed-up of the endpoint against the target's level.
+
+    A line begins where the arm had done something else than the baseline and no crossing is too early to be placed, and ends
+    where a run misses the target.
+    """
     reference = table.records[table.records["label"] == table.baseline]
     found: dict[str, list[tuple[float, Interval]]] = {}
     for level, target in levels(runs, baseline=reference, fractions=LEVELS).items():
-        spent = {label: _spent(runs, table, arm, target=target) for label, arm in runs.arms[table.workload].items()}
-        for label in spent.keys() - {table.baseline}:
-            effect = ratio(spent[table.baseline], spent[label]).effect
+        arms = {
+            label: Arm.of(runs, label, records, metric=table.metric, target=target)
+            for label, records in runs.arms[table.workload].items()
+        }
+        usual = arms.pop(table.baseline)
+        for label, arm in arms.items():
+            missed = usual.missed() or arm.missed() or is_idle(runs, baseline=usual, arm=arm)
+            effect = NO_INTERVAL if missed else speedup(table.endpoint, baseline=usual, arm=arm).effect
             found.setdefault(label, []).append((100 * level, effect))
 
     def draw(axes: Axes, label: str, look: Look) -> None:
@@ -249,11 +254,20 @@ def forest(table: Table, *, of: str) -> Figure:
         effects, places = [effect for effect, _ in shown], np.arange(len(rows))
         for at, row in enumerate(rows):
             if not math.isfinite(effects[at].mean):
-                axes.text(0.98, at, row.verdict, transform=axes.get_yaxis_transform(), ha="right", va="center", color=GREY)
+                axes.text(
+                    0.98,
+                    at,
+                    NOT_YET if row.idle else row.verdict,
+                    transform=axes.get_yaxis_transform(),
+                    ha="right",
+                    va="center",
+                    color=GREY,
+                )
         means, lows, highs = (
             np.array([getattr(each, part) for each in effects], dtype=float) for part in ("mean", "low", "high")
         )
-        colors = [looked[row.label].color for row in rows]
+        # names stand at the axis: more arms than colours need none
+        colors = [looked[row.label].color if len(rows) <= len(PALETTE) else INK for row in rows]
         axes.hlines(places, lows, highs, colors=colors, linewidth=1.5, zorder=2)
         axes.scatter(means, places, c=colors, s=18, zorder=3)
         left, right = np.array([undetected for _, undetected in shown], dtype=float).reshape(-1, 2).T
@@ -278,9 +292,15 @@ def forest(table: Table, *, of: str) -> Figure:
     return figure
 
 
+def decomposed(table: Table) -> list[ArmSummary]:
+    """The arms whose speed-up in seconds has parts."""
+    rows = [row for row in table.rows if row.parts and not row.idle]
+    return [row for row in rows if all(math.isfinite(row.parts[part].estimate) for part in PARTS)]
+
+
 def decomposition(table: Table) -> Figure:
     """The logarithm of each arm's speed-up in seconds as the sum of its parts, stacked; the dot is the whole."""
-    rows = [row for row in table.rows if row.parts and all(math.isfinite(row.parts[part].estimate) for part in PARTS)]
+    rows = decomposed(table)
     with _styled():
         figure = _sheet(height=0.95 + 0.27 * len(rows), left=_beside(rows), top=0.3)
         axes = figure.add_subplot(xlabel="ln(speed-up in seconds): right of 0 is faster")
@@ -364,7 +384,9 @@ def svg(figure: Figure, *, alt: str, name: str) -> str:
     inside = re.sub(
         r"<metadata>.*?</metadata>|<!--.*?-->|\n\s*", lambda found: " " if found[0].isspace() else "", inside, flags=re.S
     )
-    inside = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"| font-family: [^;"]*;?', "", inside)  # only digests are referred to
+    inside = re.sub(
+        r' id="(?!(?:[mp]|C\d+_\d+_)[0-9a-f]{10}")[^"]*"| font-family: [^;"]*;?', "", inside
+    )  # digests are referred to
     inside = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", inside).replace(INK, "currentColor")
     inside = re.sub(r' transform="rotate\(-0 [^"]*"', "", inside)
     inside = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: _shorter(found[0]), inside)
@@ -490,6 +512,14 @@ def _limits(table: Table, bands: dict[str, Any]) -> tuple[float, float] | None:
     return tuple(np.exp(ends).tolist()) if logs else tuple(ends)
 
 
+def sizes_of(runs: Runs, run: str, *, column: str = "batch_size", most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The sizes of a run and the samples between which each was used."""
+    steps = runs.trace(run, ("samples", column))
+    if len(steps) > 1 and steps[column].iloc[-1] < steps[column].iloc[-2]:
+        steps = steps.iloc[:-1]  # cut by the budget, which says nothing of the scheduler
+    return _constant_parts(steps, column=column, most=most)
+
+
 def _constant_parts(trace: pd.DataFrame, *, column: str, most: int = SIZES) -> tuple[np.ndarray, np.ndarray]:
     """Each size and the samples between which it was used; `samples` counts the step's own, so a part ends there.
 
@@ -508,7 +538,7 @@ def _shown(table: Table, row: ArmSummary, *, of: str) -> tuple[Interval, tuple[f
         assert row.change is not None
         return row.change.effect, nothing
     effect, size = row.speedups[table.endpoint].effect, row.detectable.mean
-    if row.verdict == NOT_YET or not math.isfinite(effect.mean):
+    if row.idle or not math.isfinite(effect.mean):
         return NO_INTERVAL, nothing
     return effect, (1 / size, size) if math.isfinite(size) else nothing
 

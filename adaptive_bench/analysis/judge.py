@@ -1,9 +1,9 @@
 """Statements held against tables: what somebody says of one arm against another, and what the runs say of it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported here", "contradicted here", "no 
 Expectation = Literal["more", "less", "not worse", "none", "differs"]
 TO_TARGET = {"samples": "samples", "updates": "steps", "seconds": "seconds"}  # what a table calls these costs
 MEASURING = "measuring"
+Row: TypeAlias = Mapping[str, Any]  # of the records
 COUNTED = ("changes", "reversals", "dips", "falls", "decline", "quarter")  # differences, for a ratio to none of them says nothing
 
 
@@ -38,9 +39,10 @@ class Statement:
     - decline: how far the last validation value lies below the best one, as overfitting makes it; the difference;
     - quarter: the validation value after a quarter of the budget, where more is better, also of perplexity; the difference;
     - reaction: the samples from the first milestone of the learning rate to the next change of a size; the ratio, arm / against;
+    - validation_loss: the last one; the ratio, arm / against;
     - measuring: the share of the seconds that measuring takes, against a number;
     - measure_step: the seconds that measuring takes in a step; the ratio, arm / against;
-    - a column of the records: the ratio of whole runs, arm / against.
+    - a column of the records: the ratio of whole runs, arm / against; seconds_train are those of the device, if there is one.
     `against` may be a number of final and decline, too.
     """
 
@@ -185,34 +187,57 @@ def _beyond(statement: Statement, number: float, made: Table, runs: Runs) -> tup
 def _by_seed(of: str, arm: str, made: Table, runs: Runs) -> pd.Series:
     """What each run of an arm that is done has of it."""
     records = made.records[(made.records["status"] == "done") & (made.records["label"] == arm)]
-    if of in ("falls", "decline", "quarter"):
-        sign = 1 if metrics.more_is_better(made.records, metric=made.metric) else -1
-        curves = [runs.curve(run) for run in records["run"]]
-        ends = [sign * curve.value for curve in curves]
-        quarters = [np.interp(curve.samples[-1] / 4, curve.samples, end) for curve, end in zip(curves, ends, strict=True)]
-        falls = [int((np.diff(end) < 0).sum()) for end in ends]
-        records = records.assign(decline=[end.max() - end[-1] for end in ends], quarter=quarters, falls=falls)
-    elif of == "reaction":
-        records = records.assign(reaction=[_reaction(row, runs) for row in records.to_dict("records")])
-    elif of == "measure_step":
-        records = records.assign(measure_step=records["seconds_measure"] / records["steps"])
-    elif of == MEASURING:
-        records = records.assign(measuring=records["seconds_measure"] / (records["seconds_train"] + records["seconds_measure"]))
-    elif of == "seconds_train" and made.device:
-        records = records.assign(seconds_train=[replayed(runs, dict(row), made.device).total for _, row in records.iterrows()])
-    elif of in (*COUNTED, "loss_variance"):
+    if measured := OF_A_RUN.get(of):
+        rows = records.to_dict("records")
+        return pd.Series([measured({str(key): value for key, value in row.items()}, made, runs) for row in rows], records["seed"])
+    if of in (*COUNTED, "loss_variance"):
         records = steadiness(runs, records=records)
     if of not in records:
         raise ValueError(f"of: {of} is neither a cost, nor final, nor a column of the records")
     return records.set_index("seed")[of]
 
 
-def _reaction(record: Mapping[Any, Any], runs: Runs) -> float:
-    settings = record["settings"]
+def _decline(row: Row, made: Table, runs: Runs) -> float:
+    values = _risen(row, made, runs)
+    return float(values.max() - values[-1])
+
+
+def _falls(row: Row, made: Table, runs: Runs) -> float:
+    return float((np.diff(_risen(row, made, runs)) < 0).sum())
+
+
+def _quarter(row: Row, made: Table, runs: Runs) -> float:
+    samples = runs.curve(row["run"]).samples
+    return float(np.interp(samples[-1] / 4, samples, _risen(row, made, runs)))
+
+
+def _risen(row: Row, made: Table, runs: Runs) -> np.ndarray:
+    """The validation curve, turned around where smaller values are better."""
+    return runs.curve(row["run"]).value * (1 if metrics.more_is_better(made.records, metric=made.metric) else -1)
+
+
+def _seconds_train(row: Row, made: Table, runs: Runs) -> float:
+    return replayed(runs, row, made.device).total if made.device else float(row["seconds_train"])
+
+
+def _reaction(row: Row, made: Table, runs: Runs) -> float:
+    settings = row["settings"]
     if not (milestones := settings.get("lr_schedule.milestones")):
-        raise ValueError(f"of: reaction is that to a milestone of the learning rate; {record['label']} has none")
+        raise ValueError(f"of: reaction is that to a milestone of the learning rate; {row['label']} has none")
     share = float(milestones[0]) / float(settings["epochs"])
-    return reaction(runs.trace(record["run"], STEPS), after=share * float(record["samples"]))
+    return reaction(runs.trace(row["run"], STEPS), after=share * float(row["samples"]))
+
+
+OF_A_RUN: Mapping[str, Callable[[Row, Table, Runs], float]] = {
+    "decline": _decline,
+    "falls": _falls,
+    "quarter": _quarter,
+    "reaction": _reaction,
+    "seconds_train": _seconds_train,
+    "validation_loss": lambda row, made, runs: float(runs.validation(row["run"])["loss"].iloc[-1]),
+    "measure_step": lambda row, made, runs: row["seconds_measure"] / row["steps"],
+    MEASURING: lambda row, made, runs: row["seconds_measure"] / (row["seconds_train"] + row["seconds_measure"]),
+}
 
 
 def together(findings: Sequence[Finding]) -> str:

@@ -17,6 +17,7 @@ from .metrics import more_is_better, unit
 from .tables import Table, mixed_versions
 from .timing import mixed_timing, values
 
+MOST_NAMED = 8  # arms in one list of a note
 EXPLANATIONS = (
     "Brackets are 95 % intervals by Student's t: of accuracies on their logits and no narrower than the test set resolves; of "
     "perplexities, seconds and speed-ups on logarithms, so that means are geometric.",
@@ -114,7 +115,7 @@ def _unfinished(table: Table) -> str:
     running = sum(row.counts["running"] for row in table.rows)
     empty = [row.label for row in table.rows if not row.n]
     lines = [
-        f"Misses, with no final value: {_list(counted)}." if counted else "",
+        f"Misses, with no final value: {_some(counted)}." if counted else "",
         f"Still running and left out: {running}." if running else "",
         f"No run is done of {_list(empty)}." if empty else "",
     ]
@@ -129,7 +130,7 @@ def _crossings(table: Table) -> str:
         "for the first time earlier than counted, and below it again": "first",
     }
     found = [
-        f"{what}: {_list([f'{getattr(row, name)} of {row.label}' for row in table.rows if getattr(row, name)])}"
+        f"{what}: {_some([f'{getattr(row, name)} of {row.label}' for row in table.rows if getattr(row, name)])}"
         for what, name in kinds.items()
         if any(getattr(row, name) for row in table.rows)
     ]
@@ -138,7 +139,7 @@ def _crossings(table: Table) -> str:
 
 def _inactive(table: Table) -> str:
     found = [f"{row.inactive} of {row.reached} of {row.label}" for row in table.rows if row.inactive]
-    return f"Crossed before they did anything else than the baseline: {_list(found)}." if found else ""
+    return f"Crossed before they did anything else than the baseline: {_some(found)}." if found else ""
 
 
 def _effects(table: Table) -> list[str]:
@@ -159,9 +160,17 @@ def _effects(table: Table) -> list[str]:
 
 def _break_even(table: Table) -> str:
     found = [str(each) for each in table.break_evens if each.shown]  # on some device there is a difference
+    if not found:
+        return ""
+    if alike := [each.label for each in table.break_evens if not each.shown]:
+        found.append(f"no difference at any B_half of {_some(alike)}")
+    known = {each.label for each in table.break_evens}
+    if untimed := [row.label for row in table.rows if row.change and not row.control_of and row.label not in known]:
+        found.append(f"no time to the target, or not yet different: {_some(untimed)}")
     here = table.half_saturation
     device = f"; {table.device.device}: {here:.3g}" if table.device and not math.isnan(here) else ""
-    return f"In time, by the device's half-saturation size B_half: {'; '.join(found)}{device}." if found else ""
+    said = "In time, by the device's half-saturation size B_half, not corrected for several arms"
+    return f"{said}: {'; '.join(found)}{device}."
 
 
 def _published(table: Table) -> list[str]:
@@ -204,7 +213,7 @@ def _rates(table: Table) -> str:
     more = [label for label, text in tuned.items() if text != least]
     count, _, seeds = least.partition(RATES)
     if count and {tuned[label] for label in more} == {f"{int(count) + 1}{RATES}{seeds}"}:
-        return f"Learning rates: tuned, {least} each, and one rate more where the best one was at an edge: {_list(more)}."
+        return f"Learning rates: tuned, {least} each, and one rate more where the best one was at an edge: {_some(more)}."
     care = [f"{label} {text or 'not'}" for label, text in tuned.items()]
     return f"Learning rates: tuned unequally: {_list(care)}."
 
@@ -285,3 +294,9 @@ def _dirty(records: pd.DataFrame) -> str:
 
 def _list(values: Sequence[object]) -> str:
     return ", ".join(str(value) for value in values)
+
+
+def _some(values: Sequence[str]) -> str:
+    """Of many arms the first ones; the table has them all."""
+    more = len(values) - MOST_NAMED
+    return _list(values) if more <= 1 else f"{_list(values[:MOST_NAMED])} and {more} more"

@@ -163,10 +163,10 @@ def _claim(entry: Any, *, name: str, workloads: Mapping[str, Any]) -> Claim:
     if not isinstance(entry, dict):
         raise ValueError(f"{name} is {entry!r}; a mapping with {', '.join((*NAMED, *REQUIRED))} is expected")
     required = (*(OWN if "settings" in entry else NAMED), *REQUIRED)
-    if missing := [key for key in required if key not in entry]:
-        raise ValueError(f"{name} lacks {', '.join(missing)}; add it")
     if unknown := [str(key) for key in entry if key not in (*required, *OPTIONAL)]:
         raise ValueError(f"{name} has {', '.join(unknown)}; only {', '.join((*required, *OPTIONAL))} are known")
+    if missing := [key for key in required if key not in entry]:
+        raise ValueError(f"{name} lacks {', '.join(missing)}; add it")
     for key in ("workload", "arm", "metric", "source", "note"):
         if key in entry and not (isinstance(entry[key], str) and entry[key].strip()):
             raise ValueError(f"{name}: {key} is {entry[key]!r}; a text is expected")

@@ -26,6 +26,8 @@ BREAK_EVEN = ("label", "at", "low", "high", "wins_above")
 CLAIM = ("value", "low", "high", "verdict", "difference", "difference_low", "difference_high", "source")
 LETTERS, OGONEK = "\u00a1\u00a7\u00bf\u00c6\u00d8\u00df\u00e6\u00f8\u0131\u0141\u0142\u0152\u0153", "\u0328"
 PAGE_WIDTH = 78  # characters of the LaTeX tables, with two between columns, in a line of an article (345 pt)
+NOTE_WIDTH = 110  # and of the notes
+PAGE_ROWS = 55  # lines of that size on a page
 LATEX = {ord(char): f"\\{char}" for char in "&%$#_{}"}
 LATEX |= {ord("<"): r"\textless{}", ord(">"): r"\textgreater{}", ord("|"): r"\textbar{}"}
 LATEX |= {ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}", ord("\\"): r"\textbackslash{}"}
@@ -77,31 +79,36 @@ def _shown(value: Any) -> str:
 
 
 def _latex(tables: Sequence[Table]) -> str:
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(_one_latex(table) for table in tables)
+    return "% needs \\usepackage{booktabs,longtable}\n" + "\n".join(_one_latex(table) for table in tables)
 
 
 def _one_latex(table: Table) -> str:
-    """The verdicts, then the metric, as grids one below the other, each no wider than a page."""
+    """The verdicts, then the metric, as grids one below the other, each no wider than a page.
+
+    They float as one table, or run over several pages if one cannot hold them.
+    """
     frame = text_frame(table, (VERDICT, QUALITY)).map(_known)
-    grids = [
-        frame[names].map(_escape).rename(columns=_escape).to_latex(index=False, escape=False).removesuffix("\n")
-        for names in _narrow(frame)
-    ]
-    lines = "".join(f"\\noindent {_escape(note)}\\par\n" for note in notes(table))
-    return (
-        f"\\begin{{table}}[tbp]\n\\caption{{{_escape(table.title)}}}\n\\scriptsize\n\\setlength{{\\tabcolsep}}{{3pt}}\n"
-        + "\n\\par\\medskip\n".join(grids)
-        + f"\n\\par\\medskip\n{lines}\\end{{table}}\n"
-    )
+    parts = _narrow(frame, page=PAGE_WIDTH, between=2)
+    said = notes(table)
+    long = (len(frame) + 4) * len(parts) + sum(1 + len(note) // NOTE_WIDTH for note in said) > PAGE_ROWS
+    shown = frame.map(_escape).rename(columns=_escape)
+    caption = f"\\caption{{{_escape(table.title)}}}\n"
+    lines = "".join(f"\\noindent {_escape(note)}\\par\n" for note in said)
+    grids = [shown[[*map(_escape, names)]].to_latex(index=False, escape=False, longtable=long) for names in parts]
+    opened, closed = ("{", "}") if long else (f"\\begin{{table}}[tbp]\n{caption}", "\\end{table}")
+    if long:
+        grids[0] = grids[0].replace("\n", f"\n{caption.strip()}\\\\\n", 1)
+    body = "\\par\\medskip\n".join(grids)
+    return f"{opened}\\scriptsize\n\\setlength{{\\tabcolsep}}{{3pt}}\n{body}\\par\\medskip\n\\raggedright\n{lines}{closed}\n"
 
 
-def _narrow(frame: pd.DataFrame) -> list[list[str]]:
-    """The names of the columns of each grid: the arm's and as many others as fit, one at least."""
+def _narrow(frame: pd.DataFrame, *, page: int, between: int) -> list[list[str]]:
+    """The names of the columns of each grid: the arm's and as many others as fit on a page of so many characters."""
     arm, *names = frame.columns
-    widths = {name: max(map(len, [name, *frame[name]])) + 2 for name in frame.columns}
+    widths = {name: max(map(len, [name, *frame[name]])) + between for name in frame.columns}
     grids = [[arm]]
     for name in names:
-        if len(grids[-1]) > 1 and sum(widths[each] for each in (*grids[-1], name)) > PAGE_WIDTH:
+        if len(grids[-1]) > 1 and sum(widths[each] for each in (*grids[-1], name)) > page:
             grids.append([arm])
         grids[-1].append(name)
     return grids
@@ -155,10 +162,13 @@ def print_text(tables: Sequence[Table], console: Console, *, wide: bool = False,
         costs = [group for group in GROUPS if table.device and group != STABILITY]
         for group in GROUPS if wide else costs or (VERDICT, QUALITY):
             frame = text_frame(table, [group])
-            grid = Grid(*frame.columns, title=group, title_justify="left")
-            for cell in frame.itertuples(index=False):
-                grid.add_row(*map(escape, cell))
-            console.print(grid)
+            for at, names in enumerate(_narrow(frame, page=console.width - 1, between=3)):
+                grid = Grid(title=None if at else group, title_justify="left")
+                for name in names:
+                    grid.add_column(name, overflow="fold")
+                for cell in frame[names].itertuples(index=False):
+                    grid.add_row(*map(escape, cell))
+                console.print(grid)
         for note in notes(table):
             console.print(f"- {note}", markup=False, highlight=False)
     for line in EXPLANATIONS if explain else ():

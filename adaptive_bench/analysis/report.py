@@ -18,7 +18,6 @@ from adaptive_bench.schema import MADE_WITH
 
 from . import cells, verdict
 from .across import Across, across
-from .arms import PARTS
 from .columns import GROUPS, QUALITY, VERDICT, Column, columns
 from .front import front
 from .notes import EXPLANATIONS, notes
@@ -137,7 +136,7 @@ def _figures(runs: Runs, found: Table, *, name: str) -> dict[str, list[str]]:
         drawn["sizes"] = [figures.sizes(runs, found, legend=False)]
         if (found.records["block_scheduler"] != "fixed").any():
             drawn["sizes"].append(figures.sizes(runs, found, column="block_size", legend=False))
-    if found.timed and any(row.parts and all(math.isfinite(row.parts[part].estimate) for part in PARTS) for row in found.rows):
+    if found.timed and figures.decomposed(found):
         drawn["decomposition"] = [figures.decomposition(found)]
     if found.break_evens:
         drawn["devices"] = [figures.break_even(found, legend=False)]
@@ -238,12 +237,14 @@ def _runs(runs: Runs, found: Table, *, name: str) -> dict[str, Any]:
 
 
 def _run(runs: Runs, record: Mapping[Any, Any], *, common: Mapping[str, Any]) -> dict[str, Any]:
+    from .figures import sizes_of
+
     curve = sizes = ""
     if record["status"] in FINISHED:
         validation = runs.curve(record["run"])
         curve = _spark(validation.samples, validation.value, logs=record["metric"] == "perplexity")
-        trace = runs.trace(record["run"], ("samples", "batch_size"))
-        sizes = _spark(trace["samples"].to_numpy(dtype=float), trace["batch_size"].to_numpy(dtype=float), logs=True)
+        used, edges = sizes_of(runs, record["run"], most=SPARK // 2)
+        sizes = _spark(np.repeat(edges, 2)[1:-1], np.repeat(used, 2), logs=True)  # each size is level, up to where it ended
     settings = {key: value for key, value in record["settings"].items() if key not in common}
     cells = [record[name] for name in ("run", "seed", "status", "best", "final", "samples", "steps")]
     return {

@@ -4,6 +4,7 @@ import math
 
 from . import cells, verdict
 from .arms import ArmSummary
+from .compare import RESTRICTED
 from .intervals import Interval
 from .tables import Table
 
@@ -20,7 +21,8 @@ def sentence(table: Table, row: ArmSummary) -> str:
     if row.verdict == verdict.BASELINE:
         return f"{row.label} is the baseline: {_reached(table, row, cost=cost, goal=goal)}."
     if row.verdict == verdict.MISSED:
-        missed = f"{row.started - row.reached} of {row.started} runs"
+        ends = [f"{row.counts[status]} {status}" for status in ("diverged", "failed", "interrupted") if row.counts[status]]
+        missed = f"{row.started - row.reached} of {row.started} runs" + (f" ({', '.join(ends)})" if ends else "")
         return f"{row.label} missed {goal} in {missed}{_up_to_budget(table, row)}. {_quality(table, row)}."
     if row.verdict == verdict.NOT_YET:
         return (
@@ -30,13 +32,10 @@ def sentence(table: Table, row: ArmSummary) -> str:
     if row.verdict == verdict.CANNOT_TELL:
         return f"{row.label} cannot be judged: {_reason(table, row)}."
     effect = row.speedups[table.endpoint].effect
-    ratio = cells.speedup(effect)
+    budget = " up to the budget" if row.speedups[table.endpoint].method.startswith(RESTRICTED) else ""
+    ratio = f"{cells.speedup(effect)}{budget}"
     if row.verdict == verdict.NO_DIFFERENCE:
-        found = _detectable(row.detectable)
-        if not effect.low <= 1 <= effect.high:
-            found += (
-                f"; its interval leaves out 1, but not after the correction for {table.family} tests (p {row.speedup_holm:.2g})"
-            )
+        found = _detectable(row.detectable) + _corrected(table, row)
         return f"{row.label} shows no difference in {cost} to {goal}: speed-up {ratio}{found}. {_quality(table, row)}."
     if row.verdict == verdict.SLOWER:
         more = cells.speedup(_inverse(effect))
@@ -44,7 +43,7 @@ def sentence(table: Table, row: ArmSummary) -> str:
         return f"{row.label} is slower: it needs {needs} to reach {goal}. {_quality(table, row)}."
     judged = {
         verdict.FASTER_NOT_WORSE: f"not worse by {_margin(table)} or more",
-        verdict.FASTER_UNDECIDED: f"and whether it ends worse by {_margin(table)} is undecided",
+        verdict.FASTER_UNDECIDED: f"and whether it ends worse by {_margin(table)} is undecided (corrected p {row.not_worse:.2g})",
         verdict.FASTER_WORSE: "but it ends worse",
     }[row.verdict]
     return f"{row.label} is faster to {goal}, {judged}: speed-up in {cost} {ratio}. {_quality(table, row)}."
@@ -70,7 +69,17 @@ def _reached(table: Table, row: ArmSummary, *, cost: str, goal: str) -> str:
 def _up_to_budget(table: Table, row: ArmSummary) -> str:
     """With misses, the speed-up is one of means that are cut off at the budget."""
     effect = row.speedups[table.endpoint].effect
-    return f"; up to the budget, its speed-up is {cells.speedup(effect)}" if math.isfinite(effect.mean) else ""
+    if row.idle or not math.isfinite(effect.mean):
+        return ""
+    return f"; up to the budget, its speed-up is {cells.speedup(effect)}{_corrected(table, row)}"
+
+
+def _corrected(table: Table, row: ArmSummary) -> str:
+    """Where an interval says more than the corrected test."""
+    effect, p = row.speedups[table.endpoint].effect, row.speedup_holm
+    if not (effect.high < 1 or effect.low > 1) or not p >= verdict.SIGNIFICANT:
+        return ""
+    return f"; its interval leaves out 1, but not after the correction for {table.family} tests (p {p:.2g})"
 
 
 def _reason(table: Table, row: ArmSummary) -> str:

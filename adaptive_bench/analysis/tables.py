@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import baseline as baselines
 from . import cells, metrics
-from .arms import REPLAYED, Arm, ArmSummary, Question, judged, row
+from .arms import REPLAYED, Arm, ArmSummary, Question, is_idle, judged, row
 from .break_even import BreakEven, break_even, half_saturation
 from .compare import Comparison, holm
 from .device import Profile, fitting
@@ -156,6 +156,11 @@ def table(
     elif claims is None:
         claims = read_claims()
     goals = dict(targets or {})
+    if absent := [group["title"].iloc[0] for group in groups if targets and group["workload"].iloc[0] not in targets]:
+        raise ValueError(
+            f"the file of targets has none for {'; '.join(absent)}; write one from runs with these settings on other seeds: "
+            "`adaptive-bench targets RESULTS -o FILE`"
+        )
     if target is not None:
         goals[groups[0]["workload"].iloc[0]] = Goal.by_hand(target, metric=groups[0]["metric"].iloc[0])
     siblings = _siblings(groups)
@@ -229,7 +234,7 @@ def _table(
         rows=_judged(
             sorted(rows, key=lambda each: each.label != chosen), question
         ),  # the baseline first, the others as they were
-        effects=effects(arms, question=question),
+        effects=effects(arms, question=question, alike=lambda control, arm: is_idle(runs, baseline=control, arm=arm)),
         break_evens=_break_evens(usual, arms, rows),
         records=records,
         stability=stability,

@@ -70,6 +70,20 @@ def test_the_best_arm_is_told_by_data_set_dimension_model_and_parameters(found: 
     assert rows["parameters", "100"]["workloads"] == 3
 
 
+def test_arms_that_share_the_first_place_are_all_named(results: Results) -> None:
+    for dataset in ("digits", "cifar10"):
+        for seed in range(3):
+            for arm in ("fixed_small", "twin"):
+                results.add(arm, dataset=dataset, seed=seed)
+            results.add("slow", dataset=dataset, seed=seed, curve=[(0, 10), (2000, 80)], size=64)
+    runs = read(results.folder)
+    made = across(runs, table(runs))
+    assert made is not None
+    for row in made.best.to_dict("records"):
+        assert (row["fastest"], row["best"]) == ("fixed_small, twin", "fixed_small, twin")
+        assert (row["fastest_share"], row["best_share"]) == (1, 1)
+
+
 def test_a_miss_is_never_within_any_factor(results: Results) -> None:
     for dataset in ("digits", "cifar10"):
         for seed in range(3):

@@ -61,6 +61,24 @@ def test_equal_runs_of_which_one_arm_is_dearer_in_everything() -> None:
     assert str(faster) == "other pays everywhere"
 
 
+def test_equal_ratios_in_all_pairs_give_no_interval() -> None:
+    found = break_even(arm("base", BASE), arm("other", [(u / 2, n / 2) for u, n in BASE]))
+    assert found is not None
+    assert not found.shown
+    assert np.isnan(found.lower).all()
+    assert found.mean == pytest.approx(2)
+
+
+def test_an_arm_that_is_slower_on_some_devices_and_faster_on_none_is_not_said_to_pay() -> None:
+    # more samples or fewer, a little more in the mean, and half as many updates again
+    other = [(150.0, 3300.0), (166.0, 3460.0), (179.0, 3960.0)]
+    worse, better = break_even(arm("base", BASE), arm("other", other)), break_even(arm("base", other), arm("other", BASE))
+    assert worse is not None
+    assert better is not None
+    assert str(worse) == f"other is slower from {worse.high:.2g}, elsewhere it is undecided"
+    assert str(better) == f"other pays from {better.high:.2g}, elsewhere it is undecided"
+
+
 def test_an_arm_that_only_pays_without_parallelism() -> None:
     found = break_even(arm("base", FEWER), arm("other", BASE))
     assert found is not None

@@ -125,6 +125,14 @@ def test_a_quarter_of_the_budget_is_between_evaluations(results: Results) -> Non
     assert (early.verdict, early.effect) == (SUPPORTED, "+7.2 [+4.8, +9.7]")
 
 
+def test_the_last_validation_loss_is_compared_as_a_ratio(results: Results) -> None:
+    for seed in range(3):
+        for arm, last in (("fixed_small", 90), ("jump", 45 + seed)):
+            results.add(arm, seed=seed, curve=[(0, 10), (80, 30), (400, last)], scheduler=arm)
+    # losses are 2 - value / 100: 1.10 against 1.55, 1.54 and 1.53
+    assert found(results, "validation_loss", "more").effect.startswith(f"{(1.55 * 1.54 * 1.53) ** (1 / 3) / 1.1:.2f} [")
+
+
 def test_falls_are_evaluations_that_are_worse_than_the_one_before(results: Results) -> None:
     for seed in range(3):
         results.add("fixed_small", seed=seed, curve=[(0, 10), (80, 30), (160, 20), (240, 90), (400, 85)])

@@ -8,8 +8,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
-from adaptive_bench.analysis import Table, notes, read, render, table
+from adaptive_bench.analysis import Table, notes, print_text, read, render, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,8 +75,8 @@ def test_json_parses_back_and_is_strict(tables: list[Table]) -> None:
 
 def test_latex_parses_back(tables: list[Table]) -> None:
     text = render(tables, "tex")
-    assert text.count(r"\end{table}") == 2
     rows = [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if line.startswith("jump &")]
+    assert text.count(r"\end{table}") == text.count(r"\caption") == 2
     assert len(rows) == text.split(r"\end{table}")[1].count(r"\toprule") > 1
     assert rows[0][1] == "no difference shown"
     assert "+2.00 [-0.48, +4.48]" in [cell for row in rows for cell in row]
@@ -87,22 +88,53 @@ def test_latex_parses_back(tables: list[Table]) -> None:
 
 
 @pytest.mark.slow
-def test_latex_compiles_in_an_article_and_fits_its_page(results: Results, tmp_path: Path) -> None:
-    if not (pdflatex := shutil.which("pdflatex")):
-        pytest.skip("no pdflatex is installed (Debian: texlive-latex-recommended)")
+def test_latex_compiles_in_an_article_and_is_no_wider_than_its_page(results: Results, tmp_path: Path) -> None:
     for seed in range(3):
         results.add(seed=seed)
         for at, name in enumerate(("\u4e2d\u6587 \u0105\u00e9\u00df \u00ab\u00bb", "a<b>c|d^e~f\\g$h#", "x" * 25)):
             results.add(name, seed=seed, size=40 + at, curve=[(0, 10), (900 + 40 * at + seed, 90)])
     results.add_diverged("deba", seed=0)
+    _compile(results, tmp_path, pages=2)
+
+
+@pytest.mark.slow
+def test_latex_of_a_few_arms_fits_one_page(two_by_three: Results, tmp_path: Path) -> None:
+    _compile(two_by_three, tmp_path, pages=1)
+
+
+@pytest.mark.slow
+def test_latex_of_more_arms_than_a_page_holds_goes_on_on_the_next(results: Results, tmp_path: Path) -> None:
+    for at in range(80):
+        for seed in range(2):
+            results.add(f"arm{at}", seed=seed, size=40 + at, curve=[(0, 10), (900 + 40 * at + seed, 90)])
+    _compile(results, tmp_path, pages=3)
+
+
+def _compile(results: Results, folder: Path, *, pages: int) -> None:
+    if not (pdflatex := shutil.which("pdflatex")):
+        pytest.skip("no pdflatex is installed (Debian: texlive-latex-recommended)")
     body = render(table(read(results.folder)), "tex")
-    page = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{body}\\end{{document}}\n"
-    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
-    ran = subprocess.run([pdflatex, "-halt-on-error", "page.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout
-    assert "1 page" in ran.stdout
-    assert "Overfull" not in ran.stdout
-    assert "Missing character" not in (tmp_path / "page.log").read_text(errors="replace")
+    page = f"\\documentclass{{article}}\n\\usepackage{{booktabs,longtable}}\n\\begin{{document}}\n{body}\\end{{document}}\n"
+    (folder / "page.tex").write_text(page, encoding="utf-8")
+    for _ in range(2):  # a longtable knows its widths the second time
+        command = [pdflatex, "-halt-on-error", "page.tex"]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout
+    assert f"({pages} page" in ran.stdout
+    assert "Overfull" not in ran.stdout and "too large" not in ran.stdout
+    assert "Missing character" not in (folder / "page.log").read_text(errors="replace")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_terminal_of_any_width_cuts_nothing_off(results: Results, width: int) -> None:
+    for seed in range(3):
+        for at in range(4):
+            results.add(f"confidence_reversed_{at}", seed=seed, size=40 + at, curve=[(0, 10), (900 + 40 * at + seed, 90)])
+    console = Console(file=io.StringIO(), width=width)
+    print_text(table(read(results.folder)), console, wide=True)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\u2026" not in text and max(map(len, text.splitlines())) <= width
+    assert text.count("confidence_reversed_3 ") > 2 and "+0.00 [-0.10, +0.10]" in text
 
 
 def test_an_unknown_format_lists_the_known(tables: list[Table]) -> None:

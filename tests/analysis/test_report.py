@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
+from adaptive_bench import compact
 from adaptive_bench.analysis import read, report
 
 if TYPE_CHECKING:
@@ -104,6 +106,31 @@ def test_it_says_what_the_runs_were_made_with_and_nothing_else(page: str) -> Non
 def test_labels_are_escaped(page: str) -> None:
     assert page.count("<script") == 1  # the page's own
     assert "&lt;script&gt;alert(" in page
+
+
+def test_whatever_a_figure_refers_to_is_on_the_page(page: str) -> None:
+    named = re.findall(r'\bid="([^"]+)"', page)
+    used = re.findall(r'(?:xlink:)?href="#([^"]+)"|url\(#([^)]+)\)', page)
+    assert not {one or other for one, other in used} - {*named}
+    assert len(named) == len(set(named))
+    assert any("C0_" in one for one, _ in used)  # the points of a forest
+
+
+def test_a_compacted_run_has_the_small_curves_of_a_plain_one(results: Results, tmp_path: Path) -> None:
+    folder = results.add("jump", size=32, curve=[(0, 10), (640, 90)])
+    trace = pd.read_parquet(folder / "trace.parquet")
+    sizes = ["batch_size", "batch_size_granted"]
+    trace.loc[trace["samples"] > 320, sizes] = 128
+    trace.loc[trace.index[-1], sizes] = 7  # cut by the budget
+    trace.to_parquet(folder / "trace.parquet")
+    pages = [report(read(results.folder), tmp_path / "plain.html").read_text()]
+    compact.fold(results.folder)
+    pages.append(report(read(results.folder), tmp_path / "compacted.html").read_text())
+    (plain, *_), (folded, *_) = (
+        re.findall(r'aria-label="batch size against samples"[^>]*><polyline points="([^"]+)"', each) for each in pages
+    )
+    assert plain == folded
+    assert [point.split(",")[1] for point in plain.split()] == ["27", "27", "1", "1"]  # level, then level
 
 
 def test_every_figure_says_what_it_shows(page: str) -> None:

@@ -45,7 +45,7 @@ def test_every_verdict_is_a_sentence_with_its_numbers(results: Results) -> None:
     assert said["rash"].startswith("rash is faster to the target (50.00), but it ends worse: speed-up")
     assert "Test accuracy (%) changes by -4.00 [" in said["rash"]
     assert said["vague"].startswith(
-        "vague is faster to the target (50.00), and whether it ends worse by 0.5 points is undecided: speed-up"
+        "vague is faster to the target (50.00), and whether it ends worse by 0.5 points is undecided (corrected p 1): speed-up"
     )
     assert said["slow"].startswith("slow is slower: it needs 2.00 [")
     assert " times the samples of fixed_small to reach the target (50.00). Test accuracy" in said["slow"]

@@ -10,6 +10,8 @@ from filelock import FileLock
 from adaptive_bench import analysis
 from adaptive_bench.analysis import read, table
 from adaptive_bench.analysis.columns import raw_rows, text_frame
+from adaptive_bench.analysis.goals import read_goals, write_goals
+from adaptive_bench.analysis.sentences import sentences
 from adaptive_bench.analysis.tables import Table
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def test_a_target_that_all_miss(two_by_three: Results) -> None:
 def test_some_misses_show_the_median_and_no_speed_up(results: Results) -> None:
     for seed in range(3):
         results.add("fixed_small", seed=seed)
-        results.add("jump", seed=seed, curve=[(0, 10), (500, 90 if seed else 20)])
+        results.add("jump", seed=seed, curve=[(0, 10), (500, 90 if seed else 20)], size=64, scheduler="jump")
     found = only(results, target=50.0)
     # costs 250, 250 and a miss, the baseline's 500 each; up to 500, where the arm's runs end: (250 + 250 + 500) / 3 = 333, ratio
     # 1.5; 250 250 500 over 333 less 1 is -.25 -.25 .5, s = .433, half 4.302653 * .433 / sqrt(3) = 1.0757, exp(.4055 -+ 1.0757)
@@ -133,6 +135,25 @@ def test_some_misses_show_the_median_and_no_speed_up(results: Results) -> None:
     assert cell(found, "jump", "speed-up, samples") == "1.50 [0.51, 4.40] (to the budget)"
     assert cell(found, "jump", "samples up to the budget") == "333"
     assert cell(found, "jump", "verdict") == "missed"
+
+
+def test_an_arm_that_had_not_acted_has_no_speed_up_even_where_a_run_missed(results: Results) -> None:
+    for seed in range(3):
+        results.add("fixed_small", seed=seed)
+        results.add("jump", seed=seed, curve=[(0, 10), (1000, 90 if seed else 20)])  # the same sizes throughout
+    found = only(results, target=50.0)
+    assert [cell(found, "jump", name) for name in ("verdict", "speed-up, samples", "speed-up, updates", "detectable")] == [
+        "missed", "not yet different", "not yet different", "-",
+    ]  # fmt: skip
+    assert "speed-up" not in sentences(found)[1]
+
+
+def test_targets_without_one_for_a_workload_are_refused_by_its_name(two_by_three: Results, tmp_path: Path) -> None:
+    runs = read(two_by_three.folder)
+    write_goals(runs, tmp_path / "goals.yaml")
+    goals = read_goals(tmp_path / "goals.yaml")
+    with pytest.raises(ValueError, match="has none for digits / mlp; write one from runs with these settings"):
+        table(runs, targets={"another": next(iter(goals.values()))})
 
 
 def test_a_diverged_run_is_counted_and_misses(results: Results) -> None:

@@ -121,7 +121,9 @@ def test_rare_words_become_unknown_and_the_others_keep_their_ids(tmp_path):
     assert part.held_out["test"].tolist() == [2, 1, 1, 0, 2, 0]
 
 
-@pytest.mark.parametrize(("size", "told"), [(6, "at most the 5 words"), (1, "a whole number from 2 up, or null"), (0, "from 2 up")])
+@pytest.mark.parametrize(
+    ("size", "told"), [(6, "at most the 5 words"), (1, "a whole number from 2 up, or null"), (0, "from 2 up")]
+)
 def test_a_vocabulary_that_the_corpus_cannot_have_is_refused(tmp_path, size, told):
     write(tmp_path)
     message = refusal(tmp_path, vocabulary=size)
