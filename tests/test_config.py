@@ -134,7 +134,7 @@ def test_every_sweep_composes_with_all_its_runs(sweep):
         assert (found.runs, len(arms)) == (9, 3)
     elif sweep == "serving_cpu":  # a model to be served; what is compared are the policies
         assert found.runs == 1
-    elif sweep in ("deba_drop", "divebatch_rates_cpu", "variations_deba"):  # settings of a few methods
+    elif sweep in ("deba_drop", "divebatch_rates_cpu", "variations_deba", "ptb_combined"):  # settings of a few methods
         assert found.runs == 30
     elif sweep in ("deba_digits", "deba_signals", "divebatch_delta_cpu") or sweep.startswith(
         "variations"

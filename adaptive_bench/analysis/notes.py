@@ -150,12 +150,16 @@ def _effects(table: Table) -> list[str]:
         own = {effect.name: effect for effect in table.effects if effect.arm == row.label}
         if own and row.change is not None:
             parts = [
-                f"{effect.name} {cells.speedup(effect.speedup.effect)} times as fast, {table.change(effect.change)}"
+                f"{effect.name} {_times(effect.speedup.effect)}, {table.change(effect.change)}"
                 for effect in own.values()
             ]
             said = explained(row, own, maximise=maximise, endpoint=table.endpoint, baseline=table.baseline)
             lines.append(f"{said}. {row.label} against its controls: {'; '.join(parts)}.")
     return lines
+
+
+def _times(effect: Interval) -> str:
+    return "no speed-up that could be told" if math.isnan(effect.mean) else f"{cells.speedup(effect)} times as fast"
 
 
 def _break_even(table: Table) -> str:
