@@ -149,10 +149,7 @@ def _effects(table: Table) -> list[str]:
     for row in table.rows:
         own = {effect.name: effect for effect in table.effects if effect.arm == row.label}
         if own and row.change is not None:
-            parts = [
-                f"{effect.name} {_times(effect.speedup.effect)}, {table.change(effect.change)}"
-                for effect in own.values()
-            ]
+            parts = [f"{effect.name} {_times(effect.speedup.effect)}, {table.change(effect.change)}" for effect in own.values()]
             said = explained(row, own, maximise=maximise, endpoint=table.endpoint, baseline=table.baseline)
             lines.append(f"{said}. {row.label} against its controls: {'; '.join(parts)}.")
     return lines
