@@ -21,6 +21,7 @@ from .survival import log_rank, pseudo_values, restricted_mean
 from .targets import COSTS, Crossing, crossings
 
 STATUSES = ("done", "diverged", "failed", "interrupted", "running")
+ENDED_BADLY = ("diverged", "failed", "interrupted")  # no result: misses
 PARTS = ("statistical", "hardware", "overhead")  # of a speed-up in seconds
 REPLAYED = "replayed"  # the cost in seconds under the profile of a device
 
@@ -83,7 +84,7 @@ class ArmSummary:
     @property
     def idle(self) -> bool:
         """Whether at least half of the runs that reached the target had done nothing else than the baseline by then."""
-        return bool(self.reached) and 2 * self.inactive >= self.reached
+        return _idle(inactive=self.inactive, reached=self.reached)
 
     @property
     def started(self) -> int:
@@ -254,7 +255,11 @@ def judged(arm: ArmSummary, *, maximise: bool, endpoint: str) -> str:
 def is_idle(runs: Runs, *, baseline: Arm, arm: Arm) -> bool:
     """`ArmSummary.idle` of an arm against any other one."""
     reached = sum(math.isfinite(found.samples) for found in arm.crossings.values())
-    return bool(reached) and 2 * _inactive(runs, baseline=baseline, arm=arm) >= reached
+    return _idle(inactive=_inactive(runs, baseline=baseline, arm=arm), reached=reached)
+
+
+def _idle(*, inactive: int, reached: int) -> bool:
+    return bool(reached) and 2 * inactive >= reached
 
 
 def _inactive(runs: Runs, *, baseline: Arm, arm: Arm) -> int:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import cells, verdict
 from .arms import PARTS, REPLAYED, ArmSummary
-from .compare import PAIRED, RESTRICTED, Comparison
+from .compare import PAIRED, Comparison
 from .effects import Effect
 from .intervals import Interval
 from .published import Claim, Replication
@@ -273,7 +273,7 @@ def _speedup(cost: str, *, heading: str, group: str) -> Column:
         if unlike := _unlike(row):
             return unlike
         shown = cells.speedup(row.speedups[cost].effect)
-        return f"{shown} (to the budget)" if row.speedups[cost].method.startswith(RESTRICTED) else shown
+        return f"{shown} (to the budget)" if row.speedups[cost].restricted else shown
 
     return Column(group, heading, text, lambda row: _comparison(f"speedup_{_key(cost)}", row.speedups.get(cost)))
 

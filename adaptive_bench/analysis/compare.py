@@ -41,6 +41,11 @@ class Comparison:
     df: float
     slack: float = 0.0
 
+    @property
+    def restricted(self) -> bool:
+        """Whether it is of means up to the budget."""
+        return self.method.startswith(RESTRICTED)
+
     def p_above(self, bound: float) -> float:
         """p of the one-sided test that the estimate is at most `bound`; nan where there is no test."""
         if not self.error > 0:

@@ -9,6 +9,7 @@ import pandas as pd
 from adaptive_bench.schema import RATES, TIMING
 
 from . import cells, verdict
+from .arms import ENDED_BADLY
 from .compare import WELCH
 from .device import span
 from .effects import explained
@@ -110,7 +111,7 @@ def _unfinished(table: Table) -> str:
         f"{count} {status} of {row.label}"
         for row in table.rows
         for status, count in row.counts.items()
-        if count and status in ("diverged", "failed", "interrupted")
+        if count and status in ENDED_BADLY
     ]
     running = sum(row.counts["running"] for row in table.rows)
     empty = [row.label for row in table.rows if not row.n]

@@ -3,8 +3,7 @@
 import math
 
 from . import cells, verdict
-from .arms import ArmSummary
-from .compare import RESTRICTED
+from .arms import ENDED_BADLY, ArmSummary
 from .intervals import Interval
 from .tables import Table
 
@@ -21,7 +20,7 @@ def sentence(table: Table, row: ArmSummary) -> str:
     if row.verdict == verdict.BASELINE:
         return f"{row.label} is the baseline: {_reached(table, row, cost=cost, goal=goal)}."
     if row.verdict == verdict.MISSED:
-        ends = [f"{row.counts[status]} {status}" for status in ("diverged", "failed", "interrupted") if row.counts[status]]
+        ends = [f"{row.counts[status]} {status}" for status in ENDED_BADLY if row.counts[status]]
         missed = f"{row.started - row.reached} of {row.started} runs" + (f" ({', '.join(ends)})" if ends else "")
         return f"{row.label} missed {goal} in {missed}{_up_to_budget(table, row)}. {_quality(table, row)}."
     if row.verdict == verdict.NOT_YET:
@@ -32,7 +31,7 @@ def sentence(table: Table, row: ArmSummary) -> str:
     if row.verdict == verdict.CANNOT_TELL:
         return f"{row.label} cannot be judged: {_reason(table, row)}."
     effect = row.speedups[table.endpoint].effect
-    budget = " up to the budget" if row.speedups[table.endpoint].method.startswith(RESTRICTED) else ""
+    budget = " up to the budget" if row.speedups[table.endpoint].restricted else ""
     ratio = f"{cells.speedup(effect)}{budget}"
     if row.verdict == verdict.NO_DIFFERENCE:
         found = _detectable(row.detectable) + _corrected(table, row)

@@ -156,7 +156,7 @@ def table(
     elif claims is None:
         claims = read_claims()
     goals = dict(targets or {})
-    if absent := [group["title"].iloc[0] for group in groups if targets and group["workload"].iloc[0] not in targets]:
+    if targets and (absent := [group["title"].iloc[0] for group in groups if group["workload"].iloc[0] not in targets]):
         raise ValueError(
             f"the file of targets has none for {'; '.join(absent)}; write one from runs with these settings on other seeds: "
             "`adaptive-bench targets RESULTS -o FILE`"

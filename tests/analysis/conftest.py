@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -159,6 +159,11 @@ def _trace(end: float, *, size: int) -> pd.DataFrame:
 def results_in() -> Callable[[Path], Results]:
     """For fixtures that live longer than a test."""
     return Results
+
+
+def without_clocks(row: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of an arm that another run of the same settings must repeat."""
+    return {key: value for key, value in row.items() if "second" not in key and "_part" not in key}
 
 
 @pytest.fixture
