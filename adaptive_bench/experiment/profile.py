@@ -184,9 +184,9 @@ class Steps:
         return self.trainer.clock.seconds["train"] + self.trainer.clock.seconds["measure"]
 
 
-def largest_that_fits(fits: Callable[[int], bool], *, limit: int) -> int:
-    """The largest number up to `limit` that fits, by doubling from 1 and bisection; 0 if 1 does not."""
-    good, bad = 0, 1
+def largest_that_fits(fits: Callable[[int], bool], *, limit: int, first: int = 1) -> int:
+    """The largest number up to `limit` that fits, by doubling from `first` and bisection; 0 if none up to `first` does."""
+    good, bad = 0, first
     while good < bad <= limit and fits(bad):
         good, bad = bad, min(2 * bad, limit) if bad < limit else limit + 1
     while bad - good > 1:
@@ -267,7 +267,9 @@ def _batches(wanted: list[int] | None, steps: Steps, *, block: int) -> tuple[lis
         if wanted[-1] > limit:
             raise ValueError(f"sizes={_list(wanted)}: at a block of {block} this text has no step of more than {limit} rows")
         limit, limited_by = wanted[-1], "the sizes asked for"
-    found = unit * largest_that_fits(lambda size: steps.fits(BatchShape(unit * size, block)), limit=limit // unit)
+    # batch norm cannot train on one value: no batch is tried that nobody asked for
+    first = -(-(wanted[0] if wanted else sizes.smallest) // unit)
+    found = unit * largest_that_fits(lambda size: steps.fits(BatchShape(unit * size, block)), first=first, limit=limit // unit)
     if found < limit // unit * unit:
         limited_by = "memory"
     if wanted is not None and found < wanted[-1]:

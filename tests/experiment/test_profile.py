@@ -35,6 +35,13 @@ def test_the_largest_that_fits_is_found_by_doubling_and_bisection(limit, most):
     assert len(asked) == len({*asked}) <= 14
 
 
+def test_nothing_below_the_first_size_is_tried_unless_that_does_not_fit():
+    asked = []
+    assert largest_that_fits(lambda size: asked.append(size) or size <= 100, first=16, limit=256) == 100
+    assert min(asked) == 16
+    assert largest_that_fits(lambda size: size <= 5, first=16, limit=256) == 5
+
+
 def test_sizes_take_turns():
     order = []
     values = in_turn(lambda cell: order.append(cell) or float(len(order)), "ABC", rounds=2)
@@ -89,6 +96,13 @@ def test_a_profile_is_written_and_read(cli, tmp_path):
     code, out, _ = cli("tables", "r", "--device", str(path), "--format", "csv")
     assert code == 0
     assert "replayed_training_seconds_mean" in out
+
+
+def test_a_model_that_cannot_train_on_one_example_is_measured_at_the_sizes_asked_for(cli, tmp_path):
+    # batch norm of one image, of which one pixel is left
+    code, out, err = cli("profile", *IMAGES, "model=efficientnet_cpu", "sizes=2,4", "-o", str(tmp_path / "p.yaml"))
+    assert (code, err) == (0, "")
+    assert "batches 2 to 4" in out
 
 
 @pytest.mark.slow
