@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf, open_dict
 
 from adaptive_bench.__main__ import conf
 from adaptive_bench.experiment.assemble import experiment
+from adaptive_bench.validation import check_arguments
 from tests.conftest import composed
 
 SLOTS = {"model", "scheduler", "optimizer", "estimator", "lr_rule", "lr_schedule", "logger", "arm", "order", "batching"}
@@ -91,6 +93,12 @@ class Swept:
     choices: list[Mapping[str, str]]
     settings: list[str]
 
+    def check_schedules(self) -> None:
+        """Raises ValueError where a sweep sets what only its own schedule of the learning rate has, and an arm takes another one."""
+        for schedule in (yaml.safe_load(each)["lr_schedule"] for each in self.settings):
+            own = {name: value for name, value in schedule.items() if not name.startswith("_")}
+            check_arguments(get_object(schedule["_target_"]), own)
+
 
 @cache
 def swept(sweep: str) -> Swept:
@@ -125,6 +133,7 @@ def test_no_two_arms_of_a_sweep_are_the_same_run(sweep):
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_sweep_composes_with_all_its_runs(sweep):
     found = swept(sweep)
+    found.check_schedules()
     arms = {(run["arm"], run["scheduler"], run["scheduler@block_scheduler"], run["batching"]) for run in found.choices}
     if "zaremba" in sweep:  # a published result to be met, not a comparison
         assert (found.runs, len(arms)) == (5, 1)
