@@ -37,6 +37,11 @@ def is_there(name: str) -> bool:
     return studies()[name]["minutes"] is not None
 
 
+def has_own_workload(sweep: dict[str, Any]) -> bool:
+    """Whether a sweep needs step times and a target of its own; one on the workload of another sweep has no `profile`."""
+    return "profile" in sweep
+
+
 def call(*words: str) -> None:
     print("adaptive-bench", shlex.join(words), flush=True)
     if main([*words]):
@@ -54,9 +59,10 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
             flags = shlex.split(study["tune"])
             call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
         tuned = [*words, *([f"optimizer.lr=${{tuned:{rates}}}"] if "tune" in study else [])]
-        other = [f"sweep={goal.get('sweep', sweep)}", *goal.get("overrides", []), f"arm={goal['arm']}", f"seed={goal['seeds']}"]
-        call("train", *other, *tuned, f"results={folder / 'others'}")
-        call("train", f"sweep={sweep}", *tuned, f"results={folder}")
+        if has_own_workload(own):
+            others = [f"sweep={goal.get('sweep', sweep)}", *goal.get("overrides", []), f"arm={goal['arm']}"]
+            call("train", *others, f"seed={goal['seeds']}", *tuned, f"results={folder / 'others'}")
+        call("train", f"sweep={sweep}", *tuned, *([f"arm={own['arms']}"] if "arms" in own else []), f"results={folder}")
         if arms := study.get("calibrated"):
             known, rate = str(folder / f"{name}.calibration.yaml"), OmegaConf.load(rates).arms.deba.chosen
             call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", known)
@@ -72,7 +78,7 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
 def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
     """Step times of every workload, on a machine that does nothing else; the seconds of all tables are replayed under them."""
     for name, own in study["sweeps"].items():
-        if "profile" not in own:  # a sweep on the workload of another one
+        if not has_own_workload(own):
             continue
         words = own["profile"].replace("{data}", data).split()
         call("profile", *words, "threads=1", "progress=false", "-o", str(folder / "profiles" / f"{name}.yaml"))

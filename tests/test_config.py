@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -94,8 +93,8 @@ class Swept:
     settings: list[str]
 
     def check_schedules(self) -> None:
-        """Raises ValueError where a sweep sets what only its own schedule of the learning rate has, and an arm takes another one."""
-        for schedule in (yaml.safe_load(each)["lr_schedule"] for each in self.settings):
+        """Raises ValueError where a sweep sets what its own learning-rate schedule has, and the schedule of an arm has not."""
+        for schedule in (OmegaConf.create(each)["lr_schedule"] for each in self.settings):
             own = {name: value for name, value in schedule.items() if not name.startswith("_")}
             check_arguments(get_object(schedule["_target_"]), own)
 
