@@ -216,8 +216,11 @@ def _rates(table: Table) -> str:
     count, _, seeds = least.partition(RATES)
     if count and {tuned[label] for label in more} == {f"{int(count) + 1}{RATES}{seeds}"}:
         return f"Learning rates: tuned, {least} each, and one rate more where the best one was at an edge: {_some(more)}."
-    care = [f"{label} {text or 'not'}" for label, text in tuned.items()]
-    return f"Learning rates: tuned unequally: {_list(care)}."
+    care = [
+        f"{text or 'not'} for {_some([label for label in tuned if tuned[label] == text])}"
+        for text in dict.fromkeys(tuned.values())
+    ]
+    return f"Learning rates: tuned unequally: {'; '.join(care)}."
 
 
 def _timing(table: Table) -> str:
