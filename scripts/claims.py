@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from omegaconf import OmegaConf
 
 from adaptive_bench.analysis import Interval, cells, judge
@@ -130,6 +131,17 @@ def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | 
     return None
 
 
+def fixed_sizes(records: pd.DataFrame) -> str:
+    """Where the smallest and the largest fixed size of each workload end, at the best of their settings."""
+    fixed = records[(records["scheduler"] == "fixed") & (records["block_scheduler"] == "fixed")]
+    words = []
+    for _, runs in fixed.groupby("title", sort=False):
+        sizes = runs.assign(size=runs["first_batch_size"] * runs["first_block_size"])
+        ends = sizes.groupby(["size", "label"])["final"].mean().groupby("size").agg("max" if runs["maximise"].iloc[0] else "min")
+        words.append(", ".join(f"{size:,.0f}: {ends[size]:.3g}" for size in (ends.index[0], ends.index[-1])))
+    return "; ".join(words) or "none"
+
+
 def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
     titles = [folded(name).records["title"].value_counts()] if is_there(name) else []
     return {
@@ -137,6 +149,7 @@ def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
         "tables": ", ".join(study["tables"]),
         "workloads": ", ".join(study["at"].values()),
         "runs": f"{sum(counts.sum() for counts in titles):,}" if titles else OPEN,
+        "fixed": fixed_sizes(folded(name).records) if titles else "-",
         "command": f"python -m scripts.evidence run {name} --data DIR",
         "minutes": study["minutes"] if titles else "-",
     }
