@@ -98,6 +98,10 @@ class Swept:
             own = {name: value for name, value in schedule.items() if not name.startswith("_")}
             check_arguments(get_object(schedule["_target_"]), own)
 
+    def resizes_within_its_budget(self) -> bool:
+        """Whether rules that resize once in so many epochs, as DiveBatch, do so before the run ends."""
+        return all(run["workload"]["resize_every"] < run["epochs"] for run in map(OmegaConf.create, self.settings))
+
 
 @cache
 def swept(sweep: str) -> Swept:
@@ -133,6 +137,7 @@ def test_no_two_arms_of_a_sweep_are_the_same_run(sweep):
 def test_every_sweep_composes_with_all_its_runs(sweep):
     found = swept(sweep)
     found.check_schedules()
+    assert found.resizes_within_its_budget()
     arms = {(run["arm"], run["scheduler"], run["scheduler@block_scheduler"], run["batching"]) for run in found.choices}
     if "zaremba" in sweep:  # a published result to be met, not a comparison
         assert (found.runs, len(arms)) == (5, 1)
@@ -144,7 +149,7 @@ def test_every_sweep_composes_with_all_its_runs(sweep):
         assert found.runs == 1
     elif sweep in ("deba_drop", "divebatch_rates_cpu", "variations_deba", "ptb_combined"):  # settings of a few methods
         assert found.runs == 30
-    elif sweep in ("deba_digits", "deba_signals", "divebatch_delta_cpu") or sweep.startswith(
+    elif sweep in ("deba_digits", "deba_growth_cpu", "deba_signals", "divebatch_delta_cpu") or sweep.startswith(
         "variations"
     ):  # the same, more of them
         assert found.runs >= 40
