@@ -66,7 +66,8 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
         if arms := study.get("calibrated"):
             known, rate = str(folder / f"{name}.calibration.yaml"), OmegaConf.load(rates).arms.deba.chosen
             call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", known)
-            call("train", f"sweep={sweep}", *tuned, f"arm={arms}", f"scheduler.calibration={known}", f"results={folder}")
+            # ++, because what all runs share is composed first, with a scheduler that has no calibration
+            call("train", f"sweep={sweep}", *tuned, f"arm={arms}", f"++scheduler.calibration={known}", f"results={folder}")
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
     for arm in study.get("controls", []):
         call("controls", str(folder), arm, *common)
