@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def train(overrides: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from adaptive_bench.execution.interruption import Interrupted
     from adaptive_bench.experiment import run
     from adaptive_bench.experiment.sweep import Sweep
 
@@ -89,7 +91,11 @@ def train(overrides: list[str]) -> int:
             raise
         print(f"adaptive-bench: error: {explain(error)}", file=sys.stderr)
         failed = True
+    except KeyboardInterrupt as twice:
+        raise SystemExit(128 + signal.SIGINT) from twice
     except SystemExit as stopped:  # a sweep whose runs are all done stops Hydra so; `tune` goes on from there
+        if isinstance(stopped, Interrupted):
+            print(f"adaptive-bench: ended by {stopped}; the same command goes on from what is finished and kept", file=sys.stderr)
         if stopped.code:
             raise
     finally:

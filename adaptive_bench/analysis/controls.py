@@ -13,7 +13,7 @@ from .read import Runs
 
 CONTROLS = ("replay", "shuffled", "reversed", "mean_matched", "mean_matched_samples", "jump")
 # settings of the run and not of what it learns: the sweep takes its own
-OWN = ("seed", "results", "progress", "logger", "keep_weights", "checkpoint_every")
+OWN = ("seed", "results", "progress", "logger", "keep_weights", "checkpoint_every", "checkpoint_seconds")
 CHOSEN = tuple(name for name in CHOICES if name not in ("arm", *SLOTS))
 
 

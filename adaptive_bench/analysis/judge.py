@@ -269,6 +269,7 @@ def every(findings: Sequence[Finding]) -> str:
 
 
 def mostly(findings: Sequence[Finding]) -> str:
-    """Of a claim about most of several cases: half of the tests at least must support it, or contradict it."""
+    """Of a claim about most of several cases: half of the tests at least must support it, or contradict it, and not both."""
     verdicts = [each.verdict for each in findings]
-    return next((kind for kind in (SUPPORTED, CONTRADICTED) if 2 * verdicts.count(kind) >= len(verdicts) > 0), UNDECIDED)
+    kinds = [kind for kind in (SUPPORTED, CONTRADICTED) if 2 * verdicts.count(kind) >= len(verdicts) > 0]
+    return kinds[0] if len(kinds) == 1 else UNDECIDED

@@ -56,7 +56,7 @@ from adaptive_bench.validation import Count, Positive, Whole, check, check_argum
 Made = TypeVar("Made")
 
 KINDS: dict[str, Any] = {  # of the settings that no object takes
-    "seed": Whole, "epochs": Positive, "checkpoint_every": Positive, "optimizer.lr": Positive,
+    "seed": Whole, "epochs": Positive, "checkpoint_every": Positive, "checkpoint_seconds": Positive, "optimizer.lr": Positive,
     "max_physical_batch": Count | None, "precision": Literal["fp32", "bf16", "fp16"], "compile": bool, "results": str,
     "max_grad_norm": Positive | None, "momentum_half_life": Positive | None, "tokens_per_step": Literal["floating", "fixed"],
     "device": Literal["auto", "cpu", "cuda"], "threads": Count | None, "progress": bool, "keep_weights": bool,
@@ -211,6 +211,7 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         budget=start.budget,
         evaluate_at=points(_plain(cfg, "evaluate_every"), epoch_samples=epoch, budget=start.budget),
         checkpoint_every=max(1, round(float(cfg.checkpoint_every) * epoch)),
+        checkpoint_seconds=float(cfg.checkpoint_seconds),
         checkpoint=planned.folder.checkpoint,
         order_samples=_arrangement(cfg, planned, task),
         conditions=planned.machine.timing,

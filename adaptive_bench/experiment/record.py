@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import TRACE, noted, stable_names, unfinished_state
 
 # settings that cannot change the outcome
-OUTSIDE = ("results", "logger", "threads", "checkpoint_every", "progress", "keep_weights", "dataset.root", "dataset.download")
+OUTSIDE = (
+    "results", "logger", "threads", "checkpoint_every", "checkpoint_seconds", "progress", "keep_weights", "dataset.root",
+    "dataset.download",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ def _digest(settings: Mapping[str, Any]) -> str:
 class RunFolder:
     """runs/<digest> of a results folder.
 
-    config.yaml is there from the start; state.json, about.json and checkpoint.pt while the run is unfinished; trace.parquet and
+    config.yaml is there from the start; state.json, about.json and two checkpoints while the run is unfinished; trace.parquet and
     evaluations.parquet at its end, and weights.pt if the weights are to be kept. record.parquet is written last, so its
     presence means "finished". Of a compacted run the folder is gone, and RESULTS/compact has what is left of it.
     """
@@ -120,13 +124,16 @@ class RunFolder:
             if not self.finished:
                 with replacing(self.path / "config.yaml") as part:
                     part.write_text(config)
-                self._write_state("running", "")
+                self._write_state("running", "", pid=os.getpid())
                 with replacing(self._about) as part:  # after the state: a run that is known has one
                     part.write_text(json.dumps(about))
             yield True
         except BaseException as error:
-            stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
-            self._write_state("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}".splitlines()[0])
+            stopped, reached = isinstance(error, (KeyboardInterrupt, SystemExit)), self.noted()
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            kept = {name: reached[name] for name in ("samples", "budget") if name in reached}
+            with suppress(OSError):  # of a full disk: the error itself says more
+                self._write_state("interrupted" if stopped else "failed", reason, **kept)
             raise
         finally:
             lock.release()
@@ -135,14 +142,15 @@ class RunFolder:
         """Store how far the run is, at most once a second."""
         if time.monotonic() - self._beat > 1:
             self._beat = time.monotonic()
-            self._write_state("running", "", samples=samples, budget=budget)
+            self._write_state("running", "", pid=os.getpid(), samples=samples, budget=budget)
 
     def finish(self, *, steps: Sequence[Row], evaluations: Sequence[Row], record: Row) -> None:
         """Write the tables of a run that is done or diverged. A run that diverges at once has an empty trace."""
         trace = write_parquet(self.path / "trace.parquet", steps, columns=TRACE)
         write_parquet(self.path / "evaluations.parquet", evaluations)
         write_parquet(self._record, [record | {"trajectory": compact.trajectory(trace)}])  # last: its presence means finished
-        self.checkpoint.unlink(missing_ok=True)
+        for checkpoint in self.path.glob(f"{self.checkpoint.stem}.*"):
+            checkpoint.unlink()
         self._state.unlink(missing_ok=True)
         self._about.unlink(missing_ok=True)
 

@@ -17,16 +17,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from adaptive_bench.datasets.sentences import Sentences
-from adaptive_bench.execution import compilation, ranks
+from adaptive_bench.execution import compilation, interruption, ranks
 from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.experiment.recorded import calibration_samples
+from adaptive_bench.files import replacing
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import FIRST, WEIGHTS, check_form
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams import waste
-from adaptive_bench.training.checkpoint import save, weights_digest
+from adaptive_bench.training.checkpoint import weights_digest
 from adaptive_bench.training.trainer import Diverged, Trainer
 
 
@@ -47,7 +48,17 @@ def train_or_say(cfg: DictConfig) -> float | None:
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train one run, unless it is finished or another process trains it. Returns its best validation metric, for sweepers."""
+    """Train one run, unless it is finished or another process trains it. Returns its best validation metric, for sweepers.
+
+    Raises Interrupted after a signal; this process begins no other run then.
+    """
+    with interruption.handled_by(interruption.note):
+        if signal := interruption.received():
+            raise interruption.Interrupted(128 + signal)
+        return _train(cfg)
+
+
+def _train(cfg: DictConfig) -> float | None:
     planned = plan(cfg, cast(DictConfig, HydraConfig.get()))
     check_form(planned.results)
     among = ranks.join(torch.device(planned.machine.device))
@@ -70,7 +81,8 @@ def train(cfg: DictConfig) -> float | None:
                 summary |= record | {"started": started, "compiled_graphs": compiled}
             if among.is_first:
                 if cfg.keep_weights and status == "done":
-                    save(trainer.model.state_dict(), planned.folder.path / WEIGHTS)
+                    with replacing(planned.folder.path / WEIGHTS) as part:
+                        torch.save(trainer.model.state_dict(), part)
                 planned.folder.finish(steps=trainer.steps, evaluations=trainer.evaluations, record=summary)
     return _say(planned, f"kept in {planned.folder.path}", among)
 

@@ -1,10 +1,16 @@
 """A sweep: check all runs before the first one starts, show one bar, and list every failure at the end."""
 
+import multiprocessing
+import os
+import signal
 import tempfile
 import threading
+import time
 from collections import Counter
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 from hydra.errors import HydraException
@@ -13,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import Progress, TaskID
 
-from adaptive_bench.execution import ranks
+from adaptive_bench.execution import interruption, ranks
 from adaptive_bench.experiment.build import RunSpec, build
 from adaptive_bench.experiment.plans import runs, titles
 from adaptive_bench.experiment.run import message
@@ -21,6 +27,7 @@ from adaptive_bench.loggers.progress import bars
 from adaptive_bench.schema import check_form
 
 REFRESH = 0.5  # seconds between two looks at the runs' folders
+PATIENCE = 60  # seconds that workers have for the checkpoints of their runs after a signal
 
 
 class Sweep(Callback):
@@ -97,6 +104,28 @@ class Watch:
         if self.total:
             self.bars.start()
             self._thread.start()
+        self._ending = False
+        self._signals = ExitStack()
+        self._signals.enter_context(interruption.handled_by(self._end))
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """The handler of a signal: the workers' runs end with a checkpoint, then this process ends. A second one ends all now."""
+        if self._ending:
+            raise KeyboardInterrupt
+        self._ending = True
+        workers = {worker.pid for worker in multiprocessing.active_children() if worker.pid is not None}
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGTERM)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and any(self._trained_by(workers, planned) for planned in self.waiting):
+            time.sleep(REFRESH / 5)
+        raise interruption.Interrupted(128 + number)
+
+    @staticmethod
+    def _trained_by(workers: set[int], planned: RunSpec) -> bool:
+        state = planned.folder.noted()
+        return state["status"] == "running" and state.get("pid") in workers and planned.folder.state()["status"] == "running"
 
     def _look_until_over(self) -> None:
         while not self._over.wait(REFRESH):
@@ -129,6 +158,7 @@ class Watch:
 
         Returns the number of runs without a result, except those that another process is still training.
         """
+        self._signals.close()
         self._over.set()
         if self.total:
             self._thread.join()

@@ -1,9 +1,12 @@
-"""One file that holds all of an unfinished run, written whole or not at all."""
+"""A file that holds all of an unfinished run, with a digest of its content; the one before is kept beside it."""
 
 import hashlib
+import io
 import os
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +15,53 @@ from torch import Tensor, nn
 
 from adaptive_bench.files import replacing
 
+DIGEST = hashlib.sha256().digest_size  # bytes, before the rest
 
-def save(state: dict[str, Any], path: Path) -> None:
-    """Write `state` to `path`; whatever happens meanwhile, `path` holds the old state or the new one."""
-    with replacing(path) as part, part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut can leave an empty file under the final name
+
+def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> None:
+    """Write `state` to `path`, or to none if that fails. With `keep_previous`, what was there goes on as `previous(path)`."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    with replacing(path) as part:
+        with part.open("wb") as file:
+            file.write(hashlib.sha256(content.getbuffer()).digest())
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut can leave an empty file under the final name
+        if keep_previous and path.exists():
+            path.replace(previous(path))
+
+
+def previous(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load(path: Path, *, device: torch.device) -> dict[str, Any] | None:
     """The state in `path`, or None if there is none. Raises ValueError if it cannot be read."""
-    if not path.exists():
-        return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content = path.read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            raise ValueError("its content and its digest differ")
+        state: dict[str, Any] = torch.load(io.BytesIO(content[DIGEST:]), map_location=device, weights_only=True)
+    except FileNotFoundError:
+        return None
     except (RuntimeError, EOFError, OSError, LookupError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}); delete it and the run starts again") from error
+        raise ValueError(f"{path} cannot be read ({error}); delete it and the run starts again") from error
     return state
+
+
+def newest(path: Path, *, device: torch.device) -> dict[str, Any] | None:
+    """The state in `path`, else in the one before; None if there is none. A damaged file is set aside, with a warning."""
+    for each in (path, previous(path)):
+        try:
+            if (state := load(each, device=device)) is not None:
+                return state
+        except ValueError as error:
+            aside = each.with_suffix(".damaged")
+            with suppress(OSError):  # another rank was faster
+                each.replace(aside)
+            warnings.warn(f"{error.__cause__}: {each} is now {aside.name}; the run goes on from before it", stacklevel=2)
+    return None
 
 
 def pack(rows: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:

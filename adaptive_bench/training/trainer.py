@@ -1,6 +1,7 @@
 """The training loop. It gets finished objects and knows no scheduler, model or data set by name."""
 
 import math
+import time
 from bisect import bisect
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -15,6 +16,7 @@ from torch import nn
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.request import BackwardResult
+from adaptive_bench.execution import interruption
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.precision import Precision
@@ -26,10 +28,11 @@ from adaptive_bench.sizes import BatchShape, Position
 from adaptive_bench.stats import Observation, Stat
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.training import probes
-from adaptive_bench.training.checkpoint import load, pack, save, unpack
+from adaptive_bench.training.checkpoint import newest, pack, save, unpack
 from adaptive_bench.training.size_controller import SizeController
 from adaptive_bench.training.update import Update
 
+MOST_SAVING = 0.03  # the share of a run's time that checkpoints may take
 PROBES = frozenset({Stat.DIVERSITY_BOUND})  # measured by a pass over the data set, not by the backward pass of a step
 
 
@@ -53,6 +56,7 @@ class Trainer:
     budget: int
     evaluate_at: Sequence[int]  # points in samples, ascending; 0 and the budget go without saying
     checkpoint_every: int  # samples
+    checkpoint_seconds: float = math.inf  # after which one is due all the same
     device: torch.device
     checkpoint: Path | None = None
     order_samples: Callable[[nn.Module, Task], float] | None = None  # orders the training samples; returns the seconds it took
@@ -66,6 +70,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
         self.timed_under = [self.conditions]
+        self.saved, self.saving = time.monotonic(), 0.0  # when the last checkpoint was written, and the seconds that took
         self.sizes = {"batch": self.batch_size, "block": self.block_size}  # by the prefix of their columns in the trace
         self.observers: tuple[SizeController | Update, ...] = (self.batch_size, self.block_size, self.update)
         self.needs = self.batch_size.scheduler.needs | self.block_size.scheduler.needs | self.update.rule.needs
@@ -81,7 +86,7 @@ class Trainer:
         return Position(self.samples, self.budget, self.task.train.epoch_samples)
 
     def run(self) -> None:
-        """Train from the checkpoint, if there is one, to the end of the budget. Raises Diverged."""
+        """Train from the checkpoint, if any, to the end of the budget. Raises Diverged, and Interrupted after a signal."""
         if self.order_samples is not None:  # by the untrained model; the clock of a checkpoint includes these seconds
             self.clock.seconds["measure"] += self.order_samples(self.model, self.task)
         self.resume()
@@ -96,12 +101,15 @@ class Trainer:
             while self.samples < self.budget:
                 before = self.samples
                 self.step()
+                signal, due = self.ranks.from_first((interruption.received(), self._checkpoint_is_due(before)))
                 if self.samples == self.budget:
                     if not self._evaluation_is_due(before):
                         self.evaluate("validation")
                     self.evaluate("test")
-                if self.samples // self.checkpoint_every > before // self.checkpoint_every:
+                if due or signal:
                     self.save()
+                if signal and self.samples < self.budget:
+                    raise interruption.Interrupted(128 + signal)
 
     def step(self) -> None:
         """Take one optimiser step, record it, and let every observer see it."""
@@ -210,10 +218,17 @@ class Trainer:
             for logger in self.loggers:
                 getattr(logger, kind)(rows[-1])
 
+    def _checkpoint_is_due(self, before: int) -> bool:
+        """After a step that started at `before` samples; never so often that it takes more than its share of the time."""
+        since = time.monotonic() - self.saved
+        wanted = self.samples // self.checkpoint_every > before // self.checkpoint_every or since > self.checkpoint_seconds
+        return wanted and since > self.saving / MOST_SAVING
+
     def save(self) -> None:
         """Write the checkpoint: everything that the rest of the run depends on, and the rows so far."""
         if self.checkpoint is None:
             return
+        started = time.monotonic()
         with self.clock.running("store"):
             self.ranks.broadcast(self.model)
             state = {name: part.state_dict() for name, part in self._stateful().items()}
@@ -221,11 +236,13 @@ class Trainer:
             state |= {"timed_under": self.timed_under}
             state |= {"ranks": self.ranks.gather({"random": random_state(), "physical_batch": self.physical_batch.state_dict()})}
             if self.ranks.is_first:
-                save(state, self.checkpoint)
+                save(state, self.checkpoint, keep_previous=True)
+        self.saved = time.monotonic()
+        self.saving = self.saved - started
 
     def resume(self) -> None:
         """Go back to the checkpoint, if there is one. Raises ValueError if this rank does not find the first one's."""
-        state = load(self.checkpoint, device=self.device) if self.checkpoint else None
+        state = newest(self.checkpoint, device=self.device) if self.checkpoint else None
         found = None if state is None else state["samples"]
         if (expected := self.ranks.from_first(found)) != found:
             raise ValueError(

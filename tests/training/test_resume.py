@@ -54,6 +54,7 @@ def child(results: Path, place: str | None, count: int, overrides: tuple[str, ..
     elif place == "before the record":
         left = 1
         record.write_parquet = dying(record.write_parquet)
+    trainer.MOST_SAVING = 1  # a checkpoint at every chance
     run.train(composed(*overrides, f"results={results}"))
 
 
@@ -155,9 +156,40 @@ def test_the_run_that_is_killed_has_something_to_lose(uninterrupted):
 def test_a_resumed_run_does_not_start_over(tmp_path):
     assert run_child(tmp_path, "before a step", 25) == -signal.SIGKILL
     (folder,) = (tmp_path / "runs").iterdir()
-    kept = torch.load(folder / "checkpoint.pt", weights_only=True)
+    kept = checkpoint.load(folder / "checkpoint.pt", device=torch.device("cpu"))
+    assert kept is not None
     assert kept["samples"] >= 24 * 8 - 60
     assert len(kept["steps"]["step"]) == kept["steps"]["step"][-1]
+
+
+@pytest.mark.parametrize("offset", [0, 31, 32, 33, 500, -1])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(tmp_path, offset):
+    path = tmp_path / "checkpoint.pt"
+    for samples in (1, 2):
+        checkpoint.save({"samples": samples, "values": torch.arange(100)}, path, keep_previous=True)
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"digest differ.*checkpoint\.damaged; the run goes on from before it"):
+        kept = checkpoint.newest(path, device=torch.device("cpu"))
+    assert kept is not None
+    assert kept["samples"] == 1
+    assert not path.exists()
+    checkpoint.previous(path).write_bytes(content[:-5])
+    with pytest.warns(UserWarning, match="digest differ"):
+        assert checkpoint.newest(path, device=torch.device("cpu")) is None
+
+
+def test_a_run_with_damaged_checkpoints_starts_anew_and_ends_the_same(uninterrupted, tmp_path):
+    assert run_child(tmp_path, "before a step", 25) == -signal.SIGKILL
+    (folder,) = (tmp_path / "runs").iterdir()
+    kept = sorted(folder.glob("checkpoint.*"))
+    assert [path.name for path in kept] == ["checkpoint.previous.pt", "checkpoint.pt"]
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:-100])
+    assert run_child(tmp_path) == 0
+    assert outcome(tmp_path)[0] == uninterrupted[0]
+    assert not any(folder.glob("checkpoint*"))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no archive", b"bad\n", bytes(100), b"\x80\x02}q\x00."[:3]])
