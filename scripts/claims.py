@@ -64,6 +64,7 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
     else:
         verdict = f"{kind} (tests: {sum(each.verdict == kind for each in found)} of {len(found)})"
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
+    evidence += f". {claim['note']}" if "note" in claim else ""
     return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}
 
 
