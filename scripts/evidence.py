@@ -37,11 +37,6 @@ def is_there(name: str) -> bool:
     return studies()[name]["minutes"] is not None
 
 
-def has_own_workload(sweep: dict[str, Any]) -> bool:
-    """Whether a sweep needs step times and a target of its own; one on the workload of another sweep has no `profile`."""
-    return "profile" in sweep
-
-
 def call(*words: str) -> None:
     print("adaptive-bench", shlex.join(words), flush=True)
     if main([*words]):
@@ -59,7 +54,7 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
             flags = shlex.split(study["tune"])
             call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
         tuned = [*words, *([f"optimizer.lr=${{tuned:{rates}}}"] if "tune" in study else [])]
-        if has_own_workload(own):
+        if "on" not in own:
             others = [f"sweep={goal.get('sweep', sweep)}", *goal.get("overrides", []), f"arm={goal['arm']}"]
             call("train", *others, f"seed={goal['seeds']}", *tuned, f"results={folder / 'others'}")
         call("train", f"sweep={sweep}", *tuned, *([f"arm={own['arms']}"] if "arms" in own else []), f"results={folder}")
@@ -79,7 +74,7 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
 def profile(study: dict[str, Any], folder: Path, *, data: str) -> None:
     """Step times of every workload, on a machine that does nothing else; the seconds of all tables are replayed under them."""
     for name, own in study["sweeps"].items():
-        if not has_own_workload(own):
+        if "profile" not in own:  # it is on the workload of another sweep, or of sentences, which have none
             continue
         words = own["profile"].replace("{data}", data).split()
         call("profile", *words, "threads=1", "progress=false", "-o", str(folder / "profiles" / f"{name}.yaml"))
