@@ -222,6 +222,7 @@ def add_question(command: argparse.ArgumentParser) -> None:
         help="re-time runs by a profile, one a workload; see `adaptive-bench profile`",
     )
     command.add_argument("--allow-mixed-versions", action="store_true", help="pool runs of other sources or torch")
+    command.add_argument("--skip-damaged", action="store_true", help="leave out runs whose files cannot be read, with a warning")
 
 
 def question(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -274,7 +275,9 @@ def plan(chosen: argparse.Namespace) -> None:
 def tables(chosen: argparse.Namespace) -> None:
     from adaptive_bench.analysis import print_text, read, render, table
 
-    made = table(read(chosen.results), metric=chosen.metric, wide=chosen.wide, **question(chosen))
+    made = table(
+        read(chosen.results, skip_damaged=chosen.skip_damaged), metric=chosen.metric, wide=chosen.wide, **question(chosen)
+    )
     if chosen.format == "text":
         from adaptive_bench.experiment.status import console
 
@@ -286,7 +289,8 @@ def tables(chosen: argparse.Namespace) -> None:
 def report(chosen: argparse.Namespace) -> None:
     from adaptive_bench import analysis
 
-    analysis.report(analysis.read(chosen.results), chosen.output, wide=chosen.wide, **question(chosen))
+    runs = analysis.read(chosen.results, skip_damaged=chosen.skip_damaged)
+    analysis.report(runs, chosen.output, wide=chosen.wide, **question(chosen))
     print(f"report: {chosen.output}")
 
 

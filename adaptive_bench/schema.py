@@ -127,9 +127,11 @@ def check_form(results: Path) -> None:
 def noted(run: Path) -> dict[str, Any]:
     """The state that the process of an unfinished run stored last in this folder, even if it is gone: at least status, reason."""
     try:
-        return {**json.loads((run / "state.json").read_text())}
+        return {"status": "interrupted", "reason": "", **json.loads((run / "state.json").read_text())}
     except FileNotFoundError:
         return {"status": NOT_STARTED, "reason": ""}
+    except (ValueError, TypeError):
+        return {"status": "interrupted", "reason": "its state.json is damaged"}
 
 
 def unfinished_state(run: Path) -> dict[str, Any]:

@@ -230,6 +230,21 @@ def test_status_of_a_killed_run_is_interrupted(cli, tmp_path):
     assert "10 / 100" in out
 
 
+def test_status_lists_a_damaged_run_and_tables_can_leave_it_out(cli, tmp_path):
+    small = ("model=mlp", "dataset.train_size=100", "scheduler.initial=50", "epochs=1", "progress=false", "threads=1")
+    assert cli("train", "-m", *small, "seed=0,1", f"results={tmp_path}")[0] == 0
+    bad, _ = sorted((tmp_path / "runs").iterdir())
+    (bad / "record.parquet").write_bytes(b"PAR1")
+    code, out, _ = cli("status", str(tmp_path))
+    assert code == 0
+    assert "1 damaged, 1 done" in out
+    code, _, err = cli("tables", str(tmp_path))
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{bad.name}/record.parquet cannot be read" in err
+    with pytest.warns(UserWarning, match=bad.name):
+        assert cli("tables", str(tmp_path), "--skip-damaged")[0] == 0
+
+
 @pytest.mark.parametrize("command", ["status", "tables"])
 def test_a_folder_without_runs_is_said_to_be_one(cli, tmp_path, command):
     code, _, err = cli(command, str(tmp_path / "nothing"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -128,14 +129,20 @@ class Runs:
         return _bulk(self.folder, "evaluations", finished, columns=EVALUATIONS)
 
 
-def read(results: str | Path) -> Runs:
-    """All runs under `results`/runs that have started; a folder without record.parquet and about.json holds none."""
+def read(results: str | Path, *, skip_damaged: bool = False) -> Runs:
+    """All runs under `results`/runs that have started; a folder without record.parquet and about.json holds none.
+
+    Raises ValueError for a run with a damaged file. With `skip_damaged`, a warning names such runs, and they are left out.
+    """
     folder = Path(results)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; expected a results folder, one that holds runs/<digest>/record.parquet")
     check_form(folder)
-    unfinished = _unfinished(folder)  # first: a run that ends meanwhile is then found among the finished ones
-    finished = _finished(folder)
+    skipped = damaged(folder) if skip_damaged else {}
+    if skipped:
+        warnings.warn(f"left out, because they are damaged: {'; '.join(skipped.values())}", stacklevel=2)
+    unfinished = _unfinished(folder, without=skipped)  # first: a run that ends meanwhile is then found among the finished ones
+    finished = _finished(folder, without=skipped)
     unfinished = [row for row in unfinished if row["run"] not in set(finished["run"])]
     if not len(finished) and not unfinished:
         raise ValueError(f"{folder} holds no run that has started (runs/<digest>); start one, or name another folder")
@@ -145,33 +152,69 @@ def read(results: str | Path) -> Runs:
     return Runs(folder=folder, records=_named(records))
 
 
-def _finished(folder: Path) -> pd.DataFrame:
-    runs = sorted(path.parent.name for path in (folder / "runs").glob("*/record.parquet"))
+def damaged(results: Path) -> dict[str, str]:
+    """What is wrong with the runs of a results folder whose files cannot be read, by run. Compacted ones are not looked at."""
+    found = {}
+    for run in sorted(path for path in (results / "runs").glob("*") if path.is_dir()):
+        try:
+            _check(run)
+        except ValueError as error:
+            found[run.name] = str(error)
+    return found
+
+
+def _check(run: Path) -> None:
+    """Raises ValueError for a damaged file in the folder of a run."""
+    if not (run / "record.parquet").exists():
+        _about(run)
+        unfinished_state(run)
+        return
+    record = compact.table(run / "record.parquet", columns=READ, rows=1).to_pandas().iloc[0]
+    _check_status(run, record["status"])
+    _settings(record["settings"], run=run.name)
+    compact.table(run / "evaluations.parquet", columns=EVALUATIONS)
+    compact.table(run / "trace.parquet", columns=PIECES)
+
+
+def _check_status(run: Path, status: str) -> None:
+    if status not in FINISHED:
+        raise ValueError(
+            f"{run / 'record.parquet'} has the status {status!r}; a finished run is done or diverged. "
+            "Delete the folder to rerun it"
+        )
+
+
+def _finished(folder: Path, *, without: Collection[str]) -> pd.DataFrame:
+    runs = sorted({path.parent.name for path in (folder / "runs").glob("*/record.parquet")}.difference(without))
     records = _bulk(folder, "record", runs, columns=READ, rows=1).drop(columns="config", errors="ignore")
     for run, status in zip(records["run"], records["status"], strict=True) if len(records) else ():
-        if status not in FINISHED:
-            raise ValueError(
-                f"{folder / 'runs' / run / 'record.parquet'} has the status {status!r}; a finished run is done or diverged. "
-                "Delete the folder to rerun it"
-            )
+        _check_status(folder / "runs" / run, status)
     return records
 
 
-def _unfinished(folder: Path) -> list[dict[str, Any]]:
+def _unfinished(folder: Path, *, without: Collection[str]) -> list[dict[str, Any]]:
     rows = []
-    for path in sorted((folder / "runs").glob("*/about.json")):
-        try:
-            about = {**json.loads(path.read_text())}
-        except FileNotFoundError:
-            continue  # the run has ended meanwhile
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is no JSON object ({error}). Delete the folder and let the run start again") from error
-        if missing := [name for name in PLACED if name not in about]:
-            raise ValueError(f"{path} lacks {', '.join(missing)}; it was not written by this version. Delete the folder")
-        state = unfinished_state(path.parent)
+    for run in sorted(path.parent for path in (folder / "runs").glob("*/about.json")):
+        if run.name in without or not (about := _about(run)):
+            continue
+        state = unfinished_state(run)
         if state["status"] != NOT_STARTED:  # a run without a state has ended: its record is there by now
-            rows.append(about | {"run": path.parent.name, "status": state["status"], "reason": state["reason"]})
+            rows.append(about | {"run": run.name, "status": state["status"], "reason": state["reason"]})
     return rows
+
+
+def _about(run: Path) -> dict[str, Any]:
+    """What is known of a run before it ends; {} of one that has ended, or not started."""
+    path = run / "about.json"
+    try:
+        about = {**json.loads(path.read_text())}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no JSON object ({error}). Delete the folder and let the run start again") from error
+    if missing := [name for name in PLACED if name not in about]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it was not written by this version. Delete the folder")
+    return about
 
 
 def _completed(records: pd.DataFrame) -> pd.DataFrame:

@@ -31,7 +31,10 @@ def show(results: Path) -> None:
     folders = {run: RunFolder(results, run) for run in runs}
     named = titles({run: folder.config() for run, folder in folders.items()})
     for run, folder in folders.items():
-        state = folder.state()
+        try:
+            state = folder.state()
+        except ValueError as error:  # of a damaged record
+            state = {"status": "damaged", "reason": str(error)}
         counts[state["status"]] += 1
         done = f"{state['samples']:,} / {state['budget']:,}" if "samples" in state else ""
         table.add_row(run, state["status"], done, *map(escape, (named[run], state["reason"])))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from adaptive_bench.analysis import read
+from adaptive_bench.analysis.read import damaged
 from adaptive_bench.schema import distinct
 
 if TYPE_CHECKING:
@@ -100,6 +101,25 @@ def test_a_corrupt_record_is_named(results: Results) -> None:
     (results.add() / "record.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(ValueError, match=r"record\.parquet cannot be read"):
         read(results.folder)
+
+
+@pytest.mark.parametrize("name", ["record.parquet", "evaluations.parquet", "trace.parquet", "about.json"])
+def test_a_damaged_run_is_left_out_if_asked_for_and_named(results: Results, name: str) -> None:
+    whole = results.add()
+    bad = results.add_unfinished("jump", seed=0, status="failed") if name == "about.json" else results.add(seed=1)
+    (bad / name).write_bytes((bad / name).read_bytes()[:-20])
+    assert list(damaged(results.folder)) == [bad.name]
+    with pytest.warns(UserWarning, match=rf"left out, because they are damaged: .*{bad.name}"):
+        runs = read(results.folder, skip_damaged=True)
+    assert runs.records["run"].tolist() == [whole.name]
+    assert len(runs.curve(whole.name).value)
+
+
+def test_a_damaged_state_is_no_obstacle(results: Results) -> None:
+    (results.add_unfinished("jump", seed=0, status="failed") / "state.json").write_text('{"status": "fai')
+    assert read(results.folder).records[["status", "reason"]].to_numpy().tolist() == [
+        ["interrupted", "its state.json is damaged"]
+    ]
 
 
 def test_missing_columns_are_named(results: Results) -> None:
