@@ -62,7 +62,10 @@ def line(claim: dict[str, Any], places: dict[str, tuple[str, str]]) -> dict[str,
     if claim.get("rule") == "varies":
         verdict = f"{kind} (signs {'differ' if kind == judge.SUPPORTED else 'do not differ clearly'} between workloads)"
     else:
-        verdict = f"{kind} (tests: {sum(each.verdict == kind for each in found)} of {len(found)})"
+        counts = Counter(each.verdict for each in found)
+        others = {judge.SUPPORTED: "support", judge.CONTRADICTED: "contradict"}
+        rest = "".join(f"; {counts[other]} {word}" for other, word in others.items() if other != kind and counts[other])
+        verdict = f"{kind} (tests: {counts[kind]} of {len(found)}{rest})"
     evidence = "; ".join(map(written, found)) + (f"; {left} more to come" if left else "")
     evidence += f". {claim['note']}" if "note" in claim else ""
     return shown | {"kind": kind, "verdict": verdict, "evidence": evidence}

@@ -16,25 +16,34 @@ from .read import Runs
 Record: TypeAlias = Mapping[str, Any]
 GRANTED = ["batch_size_granted", "block_size_granted"]
 STEPS = ("samples", *GRANTED)
-# the parts of an arm that change nothing until a size changes; every other setting acts from the first sample on
+# the parts of an arm that change nothing until a size changes, or never; every other setting acts from the first sample on
 SILENT = frozenset({"arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "estimator", "logger"})
 
 
 def acted(runs: Runs, record: Record, other: Record) -> float:
     """The samples after which a run of an arm first differs from one of the baseline; inf: never.
 
-    Runs differ where their sizes do, or from the start if another setting of the arm differs, such as the optimiser.
+    Runs differ where their sizes do, and those with different rules of the learning rate where the sizes of one change; or from
+    the start if another setting of the arm differs, such as the optimiser.
     """
     if _telling(record["settings"]) != _telling(other["settings"]):
         return 0.0
+    follow_alike = _lr_rule(record["settings"]) == _lr_rule(other["settings"])
     both = [[each.get(name, math.nan) for name in FIRST] for each in (record, other)]
     if not any(map(math.isnan, itertools.chain(*both))):  # records of older versions do not say
         (*sizes, change), (*others, other_change) = both
         if sizes != others:
             return 0.0
-        if change != other_change or math.isinf(change):
+        if not follow_alike or change != other_change or math.isinf(change):
             return float(min(change, other_change))
-    return first_difference(*(runs.trace(each["run"], STEPS) for each in (record, other)))
+    traces = [runs.trace(each["run"], STEPS) for each in (record, other)]
+    return min([first_difference(*traces), *([] if follow_alike else map(first_change, traces))])
+
+
+def first_change(trace: pd.DataFrame) -> float:
+    """The samples trained before the first step whose granted sizes are not those of the first one; inf: none."""
+    changed = trace[GRANTED].ne(trace[GRANTED].shift().bfill()).any(axis=1).to_numpy()
+    return float(trace["samples"].iloc[int(changed.argmax()) - 1]) if changed.any() else math.inf
 
 
 def first_difference(trace: pd.DataFrame, other: pd.DataFrame) -> float:
@@ -55,6 +64,10 @@ def first_difference(trace: pd.DataFrame, other: pd.DataFrame) -> float:
         return math.inf
     first = int(differ.argmax())
     return float(at[first - 1]) if first else 0.0
+
+
+def _lr_rule(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key.partition(".")[0] == "lr_rule"}
 
 
 def _telling(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
-from adaptive_bench.analysis.acting import first_difference
+from adaptive_bench.analysis.acting import acted, first_change, first_difference
+from adaptive_bench.schema import FIRST
 
 
 def pieces(*rows: tuple[int, int], block: int = 1) -> pd.DataFrame:
@@ -46,6 +48,20 @@ def test_nothing_is_said_of_what_lies_behind_the_shorter_run():
     assert first_difference(steps((320, 32)), steps((320, 32), (640, 64))) == math.inf
     assert first_difference(steps((330, 32)), pieces((320, 32), (640, 64))) == 320
     assert first_difference(pieces(), pieces((640, 64))) == math.inf
+
+
+def test_a_rule_of_the_learning_rate_acts_where_a_size_changes():
+    grown, fixed = pieces((640, 32), (1280, 64)), pieces((1280, 32))
+    assert first_change(grown) == 640
+    assert first_change(fixed) == first_change(pieces()) == math.inf
+    for known in ((32, 1, 640), (math.nan,) * 3):  # also of records that do not say when a size first changed
+        plain = {"run": "plain", "settings": {"lr_rule._target_": "Unchanged"}, **dict(zip(FIRST, known, strict=True))}
+        linear = plain | {"settings": {"lr_rule._target_": "Linear"}}
+        runs = SimpleNamespace(trace=lambda run, columns: grown)
+        assert acted(runs, plain, linear) == acted(runs, linear, plain) == 640
+        assert acted(runs, plain, plain) == acted(runs, linear, linear) == math.inf
+    held = {"run": "held", **dict(zip(FIRST, (32, 1, math.inf), strict=True))}
+    assert acted(runs, held | {"settings": plain["settings"]}, held | {"settings": linear["settings"]}) == math.inf
 
 
 def test_a_last_step_that_the_budget_cut_is_no_difference():
