@@ -42,7 +42,8 @@ def acted(runs: Runs, record: Record, other: Record) -> float:
 
 def first_change(trace: pd.DataFrame) -> float:
     """The samples trained before the first step whose granted sizes are not those of the first one; inf: none."""
-    changed = trace[GRANTED].ne(trace[GRANTED].shift().bfill()).any(axis=1).to_numpy()
+    granted = trace[GRANTED].to_numpy()
+    changed = (granted != granted[:1]).any(axis=1)
     return float(trace["samples"].iloc[int(changed.argmax()) - 1]) if changed.any() else math.inf
 
 
