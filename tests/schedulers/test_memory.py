@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adaptive_bench.schedulers.memory import CALM, MemoryBased, MemoryControl
@@ -32,7 +32,7 @@ class Gauge:
             used = (self.fixed + self.slope * size) / self.capacity * (1 + self.noise * self.generator.random())
             if used > 1:
                 control.exhausted(size)
-                self.ran_out = 1
+                self.ran_out += 1
             else:
                 control.observe(size, used)
             limits.append(control.limit)
@@ -40,6 +40,7 @@ class Gauge:
 
 
 @given(fixed=st.integers(0, 500), slope=st.integers(1, 20), capacity=st.integers(1000, 200_000), first=st.integers(1, 64))
+@example(fixed=0, slope=17, capacity=1000, first=40)  # memory runs out at 80 and at 60
 @settings(max_examples=200, deadline=None)
 def test_it_settles_on_the_largest_size_that_leaves_the_margin(fixed, slope, capacity, first) -> None:
     gauge, control = Gauge(fixed=fixed, slope=slope, capacity=capacity), MemoryControl()
@@ -54,6 +55,7 @@ def test_it_settles_on_the_largest_size_that_leaves_the_margin(fixed, slope, cap
     assert limits[-1] == best or control.low <= used <= control.high
     assert len(set(limits[60:])) == 1
     down = math.ceil(math.log2(max(1, first / best)))
+    assert gauge.ran_out <= 2
     assert control.changes <= math.ceil(math.log2(max(1, best / first))) + 2 + down + gauge.ran_out
 
 
