@@ -29,8 +29,8 @@ class MemoryControl(Stateful):
     - else it holds.
 
     A peak far above the line shifts the line: what lives beside the batch has grown, and one change answers it. From b0 on, the
-    limit changes at most ceil(log2(b* / b0)) + 2 times if u rises with b, and once more each time that memory ran out, which tells
-    no peak, where additive increase and multiplicative decrease would oscillate for ever.
+    limit changes at most ceil(log2(b* / b0)) + 2 times if u rises with b, and once more each time that memory ran out, which
+    tells no peak, where additive increase and multiplicative decrease would oscillate for ever.
     """
 
     high: Share = 0.9
