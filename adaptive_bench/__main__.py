@@ -92,7 +92,7 @@ def train(overrides: list[str]) -> int:
         print(f"adaptive-bench: error: {explain(error)}", file=sys.stderr)
         failed = True
     except KeyboardInterrupt as twice:
-        raise SystemExit(128 + signal.SIGINT) from twice
+        raise Interrupted.by(signal.SIGINT) from twice
     except SystemExit as stopped:  # a sweep whose runs are all done stops Hydra so; `tune` goes on from there
         if isinstance(stopped, Interrupted):
             print(f"adaptive-bench: ended by {stopped}; the same command goes on from what is finished and kept", file=sys.stderr)

@@ -15,24 +15,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from adaptive_bench.analysis import cells, t_interval
 from adaptive_bench.estimators import MicroBatch, PerSample
 from adaptive_bench.files import replacing
 from adaptive_bench.models import cnn_small
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams import Batch
+from bench.estimators import loss
 
 SIZES, PARTS, ROWS = (8, 16, 32, 64, 128, 256), (2, 4, 8, 16), 256
 EPOCHS, DRAWS = (1, 10), 400
 MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE})
-
-
-def loss(model: nn.Module, batch: Batch) -> Tensor:
-    return F.cross_entropy(model(batch.inputs), batch.targets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +75,11 @@ def noise_by_size(place: Place, *, draws: int) -> pd.DataFrame:
     for size in SIZES:
         found = np.array([float((place.gradient(place.draw(size)) - whole).square().sum()) for _ in range(draws)])
         share = found * size / variance
-        half = stats.t.ppf(0.975, draws - 1) * stats.sem(share)
         rows.append(
             {
                 "batch size": f"{size}",
                 "mean of ‖g - G‖² / ‖G‖²": f"{found.mean() / float(whole.square().sum()):.3g}",
-                "of ‖g - G‖² B / tr(Sigma)": f"{share.mean():.3f} [{share.mean() - half:.3f}, {share.mean() + half:.3f}]",
+                "of ‖g - G‖² B / tr(Sigma)": cells.interval(t_interval(share), decimals=3),
             }
         )
     return pd.DataFrame(rows)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ GRANTED = ["batch_size_granted", "block_size_granted"]
 STEPS = ("samples", *GRANTED)
 # the parts of an arm that change nothing until a size changes, or never; every other setting acts from the first sample on
 SILENT = frozenset({"arm", "seed", "scheduler", "block_scheduler", "batch_size", "block_size", "lr_rule", "estimator", "logger"})
+TELLING = ARM_SETTINGS - SILENT
 
 
 def acted(runs: Runs, record: Record, other: Record) -> float:
@@ -26,9 +27,9 @@ def acted(runs: Runs, record: Record, other: Record) -> float:
     Runs differ where their sizes do, and those with different rules of the learning rate where the sizes of one change; or from
     the start if another setting of the arm differs, such as the optimiser.
     """
-    if _telling(record["settings"]) != _telling(other["settings"]):
+    if _of(record["settings"], TELLING) != _of(other["settings"], TELLING):
         return 0.0
-    follow_alike = _lr_rule(record["settings"]) == _lr_rule(other["settings"])
+    follow_alike = _of(record["settings"], {"lr_rule"}) == _of(other["settings"], {"lr_rule"})
     both = [[each.get(name, math.nan) for name in FIRST] for each in (record, other)]
     if not any(map(math.isnan, itertools.chain(*both))):  # records of older versions do not say
         (*sizes, change), (*others, other_change) = both
@@ -37,7 +38,8 @@ def acted(runs: Runs, record: Record, other: Record) -> float:
         if not follow_alike or change != other_change or math.isinf(change):
             return float(min(change, other_change))
     traces = [runs.trace(each["run"], STEPS) for each in (record, other)]
-    return min([first_difference(*traces), *([] if follow_alike else map(first_change, traces))])
+    found = first_difference(*traces)
+    return found if follow_alike else min(found, *map(first_change, traces))
 
 
 def first_change(trace: pd.DataFrame) -> float:
@@ -67,9 +69,6 @@ def first_difference(trace: pd.DataFrame, other: pd.DataFrame) -> float:
     return float(at[first - 1]) if first else 0.0
 
 
-def _lr_rule(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key.partition(".")[0] == "lr_rule"}
-
-
-def _telling(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key.partition(".")[0] in ARM_SETTINGS - SILENT}
+def _of(settings: dict[str, Any], parts: Collection[str]) -> dict[str, Any]:
+    """The settings of these parts of an arm."""
+    return {key: value for key, value in settings.items() if key.partition(".")[0] in parts}

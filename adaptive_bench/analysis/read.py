@@ -167,7 +167,6 @@ def _check(run: Path) -> None:
     """Raises ValueError for a damaged file in the folder of a run."""
     if not (run / "record.parquet").exists():
         _about(run)
-        unfinished_state(run)
         return
     record = compact.table(run / "record.parquet", columns=READ, rows=1).to_pandas().iloc[0]
     _check_status(run, record["status"])

@@ -19,12 +19,16 @@ class Interrupted(SystemExit):
 
     code: int
 
+    @classmethod
+    def by(cls, number: int) -> "Interrupted":
+        return cls(128 + number)
+
     def __str__(self) -> str:
         return signal.Signals(self.code - 128).name
 
 
 def note(number: int, frame: FrameType | None) -> None:
-    """The handler of a signal: it is kept for `check`. A second SIGINT ends at once."""
+    """The handler of a signal: it is kept for `received`. A second SIGINT ends at once."""
     if _received and number == signal.SIGINT:
         raise KeyboardInterrupt
     _received.append(number)

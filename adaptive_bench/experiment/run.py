@@ -54,7 +54,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     with interruption.handled_by(interruption.note):
         if signal := interruption.received():
-            raise interruption.Interrupted(128 + signal)
+            raise interruption.Interrupted.by(signal)
         return _train(cfg)
 
 

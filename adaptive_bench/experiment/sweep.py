@@ -120,12 +120,12 @@ class Watch:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until and any(self._trained_by(workers, planned) for planned in self.waiting):
             time.sleep(REFRESH / 5)
-        raise interruption.Interrupted(128 + number)
+        raise interruption.Interrupted.by(number)
 
     @staticmethod
     def _trained_by(workers: set[int], planned: RunSpec) -> bool:
-        state = planned.folder.noted()
-        return state["status"] == "running" and state.get("pid") in workers and planned.folder.state()["status"] == "running"
+        state = planned.folder.state()
+        return state["status"] == "running" and state.get("pid") in workers
 
     def _look_until_over(self) -> None:
         while not self._over.wait(REFRESH):

@@ -109,7 +109,7 @@ class Trainer:
                 if due or signal:
                     self.save()
                 if signal and self.samples < self.budget:
-                    raise interruption.Interrupted(128 + signal)
+                    raise interruption.Interrupted.by(signal)
 
     def step(self) -> None:
         """Take one optimiser step, record it, and let every observer see it."""
