@@ -11,6 +11,7 @@ from typing import Any
 from adaptive_bench import __version__
 
 SHELL = "-sc"  # Hydra's flag for shell completion
+DETACH = {"--detach": "hydra.launcher.detach=true"}  # a flag that Hydra's parser does not know
 GROUPS = {
     "run": {
         "train": "one run, or with -m or a sweep file many; takes Hydra's overrides and flags",
@@ -78,6 +79,7 @@ def train(overrides: list[str]) -> int:
     from adaptive_bench.experiment import run
     from adaptive_bench.experiment.sweep import Sweep
 
+    overrides = [DETACH.get(word, word) for word in overrides]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and we print them as one line
     # a completer is installed for the program's name
@@ -109,7 +111,11 @@ def explain(error: Exception) -> str:
     """An error as one line, with the setting that a misspelt one is nearest to."""
     from adaptive_bench.experiment.catalogue import nearest
 
+    if "Error merging 'hydra/launcher/joblib' with schema" in str(error):
+        return "hydra-joblib-launcher is installed, whose place ours has taken: pip uninstall hydra-joblib-launcher"
     misspelt = re.search(r"Could not override '([^']+)'", str(error))
+    if misspelt and misspelt[1] == "hydra.launcher.detach":
+        return "--detach: the runs of this launcher end with its process; take hydra/launcher=slurm"
     meant = nearest(misspelt[1], conf()) if misspelt else ""
     return " ".join(str(error).split()) + (f" Did you mean {meant}?" if meant else "")
 

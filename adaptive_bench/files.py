@@ -33,6 +33,17 @@ def check_writable(path: Path) -> None:
         raise ValueError(f"{path} cannot be written ({error}); choose another with -o FILE") from error
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine with this number is there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
+
+
 def is_held(lock: Path) -> bool:
     """Whether a living process holds the lock."""
     try:

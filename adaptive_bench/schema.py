@@ -1,13 +1,14 @@
 """The layout of a results folder and the columns of its tables, for what writes them (experiment) and reads them (analysis)."""
 
 import json
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from adaptive_bench.files import is_held
+from adaptive_bench.files import is_alive, is_held
 
 # Counts the ways in which identities were formed. Raise it whenever the same settings get another digest than before: runs of
 # two forms in one folder would be trained twice and counted twice.
@@ -135,10 +136,12 @@ def noted(run: Path) -> dict[str, Any]:
 
 
 def unfinished_state(run: Path) -> dict[str, Any]:
-    """The same, where a run is interrupted if it says "running" and no process holds its folder."""
+    """The same, corrected where it says "running" and no process holds the folder, or "queued" by a process that is gone."""
     state = noted(run)
     if state["status"] == "running" and not is_held(run / ".lock"):
         state |= {"status": "interrupted", "reason": "its process is gone"}
+    if state["status"] == "queued" and state["pid"] and state["host"] == socket.gethostname() and not is_alive(state["pid"]):
+        state |= {"status": "interrupted" if "samples" in state else NOT_STARTED, "reason": "the process of its sweep is gone"}
     return state
 
 

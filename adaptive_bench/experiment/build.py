@@ -123,8 +123,11 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): _plain(cfg, str(key)) for key in cfg if key not in ("hydra", "workload")}
 
 
-def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
-    """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration."""
+def plan(cfg: DictConfig, hydra: DictConfig, *, elsewhere: bool = False) -> RunSpec:
+    """Specify a run from its configuration and set up this process (threads, allocator). `hydra` is Hydra's configuration.
+
+    `elsewhere`: the sweep's engine may train it on another machine, whose devices this one cannot know.
+    """
     check_run(cfg)
     alone = hydra.mode != RunMode.MULTIRUN
     chosen = hydra.runtime.choices
@@ -133,7 +136,15 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
     if choices["arm"] and any(word.startswith("lr_rule=") for word in words):
         choices["arm"] += f" (lr_rule={choices['lr_rule']})"  # not the method as published
     settings = resolved(cfg)
-    here = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1 if alone else _jobs(hydra.launcher))
+    engine = hydra.launcher if not alone and "cpus" in hydra.launcher else None
+    if engine is not None:
+        _check_request(cfg.device, engine)
+    here = machine.prepare(
+        device=cfg.device,
+        threads=engine.cpus if engine is not None and cfg.threads is None else cfg.threads,
+        jobs=1 if alone else _jobs(hydra.launcher),
+        elsewhere=elsewhere and engine is not None,
+    )
     settings["device"] = here.device
     if here.ranks > 1:
         settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
@@ -158,6 +169,18 @@ def plan(cfg: DictConfig, hydra: DictConfig) -> RunSpec:
 def _plain(cfg: DictConfig, name: str) -> Any:
     """A setting, or all settings of a slot, without Hydra's containers."""
     return OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
+
+
+def _check_request(device: str, engine: DictConfig) -> None:
+    """Raises ValueError if an engine of other machines is not told a run's device, which is part of its identity."""
+    name = engine._target_.rpartition(".")[2].removesuffix("Launcher").lower()
+    if device == "auto":
+        raise ValueError(f"device=auto: hydra/launcher={name} trains on other machines; set device=cpu or device=cuda")
+    if (device == "cuda") != (engine.gpus > 0):
+        raise ValueError(
+            f"device={device} and hydra.launcher.gpus={engine.gpus}: with device=cuda, set how many GPUs hydra/launcher={name} "
+            "gives each run; with device=cpu, 0"
+        )
 
 
 def _jobs(launcher: DictConfig) -> int | None:

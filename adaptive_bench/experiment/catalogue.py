@@ -27,7 +27,8 @@ def show(conf: Path, *, more: Path | None = None) -> None:
         raise ValueError(f"--config-dir {more}: there is no such folder")
     console = Console(width=None if Console().is_terminal else 200)
     roots = [conf, *([more] if more else [])]
-    for group in sorted({path.name for root in roots for path in root.iterdir() if path.is_dir()}):
+    groups = {path.parent.relative_to(root).as_posix() for root in roots for path in root.glob("*/**/*.yaml")}
+    for group in sorted(groups):
         columns = {
             "scheduler": ("needs", "blocks", "source"), "arm": ("source", "left open by it"), "sweep": ("cost",),
         }.get(group, ())  # fmt: skip

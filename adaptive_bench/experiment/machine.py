@@ -42,18 +42,18 @@ class Machine:
         return f"device {self.device}, threads {self.threads}, jobs {self.jobs or 'unknown'}, allocator {self.allocator}{ranks}"
 
 
-def prepare(*, device: str, threads: int | None, jobs: int | None) -> Machine:
+def prepare(*, device: str, threads: int | None, jobs: int | None, elsewhere: bool = False) -> Machine:
     """Set allocator and number of threads of this process; returns what was set.
 
     `threads=None` divides the cores among the `jobs` that run at the same time, and further among the ranks of a job. Where a
     launcher starts runs on machines of its own choice (`jobs=None`), each takes all cores that it may use.
-    Raises ValueError for a missing device and for fewer threads than 1.
+    Raises ValueError for a missing device, unless it is another machine's (`elsewhere`), and for fewer threads than 1.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device={device}: cpu, cuda or auto is expected")
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not elsewhere and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch finds no CUDA device here; take device=cpu or device=auto")
     if threads is None:
         threads = max(1, available_cores() // ((jobs or 1) * ranks.here()))

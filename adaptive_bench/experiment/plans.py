@@ -22,10 +22,11 @@ from adaptive_bench.experiment.status import console
 from adaptive_bench.schema import NOT_STARTED, check_form, distinct
 
 SEED = "seed="
+Overrides = frozenset[str]
 
 
-def runs(config: DictConfig) -> Iterator[tuple[DictConfig, RunSpec]]:
-    """Every run of a sweep, cell by cell, with its configuration, which is that of the next run when the next one is asked for.
+def runs(config: DictConfig) -> Iterator[tuple[Overrides, DictConfig, RunSpec]]:
+    """Every run of a sweep, cell by cell: its overrides, configuration (that of the next run when that is asked for) and plan.
 
     Composing takes a tenth of a second, so it is done once a cell; the seed is then set. Raises ValueError.
     """
@@ -45,7 +46,7 @@ def runs(config: DictConfig) -> Iterator[tuple[DictConfig, RunSpec]]:
         OmegaConf.set_struct(cfg, True)
         for seed in seeds:
             cfg.seed = OmegaConf.from_dotlist([seed]).seed if seed else cfg.seed
-            yield cfg, plan(cfg, cfg.hydra)
+            yield frozenset([*others, *filter(None, [seed])]), cfg, plan(cfg, cfg.hydra, elsewhere=True)
 
 
 def _refuse_swept_sweeps(overrides: Sequence[Override]) -> None:
@@ -70,7 +71,7 @@ def planned(overrides: Sequence[str], *, conf: Path) -> list[RunSpec]:
     with initialize_config_dir(str(conf), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
-        return [each for _, each in runs(config)]
+        return [each for _, _, each in runs(config)]
 
 
 def show(overrides: Sequence[str], *, conf: Path, more: Path | None = None) -> None:

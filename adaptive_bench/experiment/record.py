@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ import filelock
 import pandas as pd
 
 from adaptive_bench import compact
-from adaptive_bench.files import replacing
+from adaptive_bench.files import is_held, replacing
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import TRACE, noted, stable_names, unfinished_state
 
@@ -62,9 +63,10 @@ def _digest(settings: Mapping[str, Any]) -> str:
 class RunFolder:
     """runs/<digest> of a results folder.
 
-    config.yaml is there from the start; state.json, about.json and two checkpoints while the run is unfinished; trace.parquet and
-    evaluations.parquet at its end, and weights.pt if the weights are to be kept. record.parquet is written last, so its
-    presence means "finished". Of a compacted run the folder is gone, and RESULTS/compact has what is left of it.
+    config.yaml is there from the start, and job.json if an engine trains the run; state.json, about.json and two checkpoints
+    while it is unfinished; trace.parquet and evaluations.parquet at its end, and weights.pt if the weights are to be kept.
+    record.parquet is written last, so its presence means "finished". Of a compacted run the folder is gone, and RESULTS/compact
+    has what is left of it.
     """
 
     def __init__(self, results: Path, run: str) -> None:
@@ -73,6 +75,7 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.pt"
         self._state = self.path / "state.json"
         self._about = self.path / "about.json"
+        self._job = self.path / "job.json"
         self._record = self.path / "record.parquet"
         self._beat = 0.0
 
@@ -99,6 +102,45 @@ class RunFolder:
         if "trajectory" in record:
             return str(record["trajectory"])
         return compact.trajectory(pd.read_parquet(self.path / "trace.parquet"))  # the record is of an older version
+
+    def queued(self, config: str, *, by: int | None) -> None:
+        """An engine is to train the run: that of this machine's process `by`, or one that does without a process of ours."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._job.unlink(missing_ok=True)
+        with replacing(self.path / "config.yaml") as part:
+            part.write_text(config)
+        self._write_state("queued", "", pid=by, host=socket.gethostname(), **self._reached())
+
+    def withdrawn(self) -> None:
+        """No engine is to train the run any more."""
+        if self.noted()["status"] == "queued":
+            if reached := self._reached():
+                self._write_state("interrupted", "", **reached)
+            else:
+                self._state.unlink(missing_ok=True)
+
+    def note_job(self, *, engine: str, job_id: str, host: str = "", log: str = "") -> None:
+        """Leave job.json: who trains the run. Without a host, the run may have started, and what it says itself stays."""
+        if host or not self._job.exists():
+            with replacing(self._job) as part:
+                part.write_text(json.dumps({"engine": engine, "job_id": job_id, "host": host, "log": log}))
+
+    def job(self) -> dict[str, str]:
+        """What job.json has; empty if there is none."""
+        try:
+            return dict(json.loads(self._job.read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    def ended(self, status: str, reason: str) -> None:
+        """How a run ended that left no record, said by who has started its process, unless somebody trains it."""
+        if not self.finished and not is_held(self.path / ".lock"):
+            log = self.job().get("log", "")
+            self._write_state(status, reason + f"; log: {log}" * bool(log), **self._reached())
+
+    def _reached(self) -> dict[str, Any]:
+        noted = self.noted()
+        return {name: noted[name] for name in ("samples", "budget") if name in noted}
 
     @contextmanager
     def claimed(self, config: str, about: Row) -> Iterator[bool]:
@@ -129,11 +171,10 @@ class RunFolder:
                     part.write_text(json.dumps(about))
             yield True
         except BaseException as error:
-            stopped, reached = isinstance(error, (KeyboardInterrupt, SystemExit)), self.noted()
+            stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            kept = {name: reached[name] for name in ("samples", "budget") if name in reached}
             with suppress(OSError):  # of a full disk: the error itself says more
-                self._write_state("interrupted" if stopped else "failed", reason, **kept)
+                self._write_state("interrupted" if stopped else "failed", reason, **self._reached())
             raise
         finally:
             lock.release()

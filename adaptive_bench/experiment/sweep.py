@@ -1,13 +1,9 @@
 """A sweep: check all runs before the first one starts, show one bar, and list every failure at the end."""
 
-import multiprocessing
-import os
-import signal
 import tempfile
 import threading
-import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -21,13 +17,12 @@ from rich.progress import Progress, TaskID
 
 from adaptive_bench.execution import interruption, ranks
 from adaptive_bench.experiment.build import RunSpec, build
-from adaptive_bench.experiment.plans import runs, titles
+from adaptive_bench.experiment.plans import Overrides, runs, titles
 from adaptive_bench.experiment.run import message
 from adaptive_bench.loggers.progress import bars
 from adaptive_bench.schema import check_form
 
 REFRESH = 0.5  # seconds between two looks at the runs' folders
-PATIENCE = 60  # seconds that workers have for the checkpoints of their runs after a signal
 
 
 class Sweep(Callback):
@@ -43,7 +38,7 @@ class Sweep(Callback):
             plans = check(config)
         except (ValueError, HydraException, OmegaConfBaseException) as error:
             raise SystemExit(message(error)) from error
-        Sweep.watch = Watch(plans, show=plans[0].progress)
+        Sweep.watch = Watch(plans, show=config.progress)
         if not Sweep.watch.waiting:
             raise SystemExit(0)  # do not start workers that would have nothing to do
 
@@ -59,17 +54,17 @@ class Sweep(Callback):
         return watch.close() if watch else 0
 
 
-def check(config: DictConfig) -> list[RunSpec]:
+def check(config: DictConfig) -> dict[Overrides, RunSpec]:
     """The specifications of all runs of a sweep. One run of each unfinished cell is built as a test. Raises ValueError."""
-    plans, tried = list[RunSpec](), set[str]()
-    for cfg, planned in runs(config):
-        plans.append(planned)
+    plans, tried = dict[Overrides, RunSpec](), set[str]()
+    for words, cfg, planned in runs(config):
+        plans[words] = planned
         if planned.identity.cell not in tried and not planned.folder.finished:
             # on the CPU: this process does not train, so it must not occupy the memory of a device
             build(cfg, replace(planned, machine=replace(planned.machine, device="cpu")))
             tried.add(planned.identity.cell)
-    check_writable(plans[0].results)
-    check_form(plans[0].results)
+    check_writable(planned.results)
+    check_form(planned.results)
     return plans
 
 
@@ -85,9 +80,10 @@ def check_writable(results: Path) -> None:
 class Watch:
     """Watches the folders of a sweep's runs, wherever they are trained: one bar for the sweep, one for each running run."""
 
-    def __init__(self, plans: list[RunSpec], *, show: bool) -> None:
-        self.plans = {planned.identity.run: planned for planned in plans}
-        self.titles = titles(plans)
+    def __init__(self, plans: dict[Overrides, RunSpec], *, show: bool) -> None:
+        self.planned = plans  # by their overrides
+        self.plans = {planned.identity.run: planned for planned in plans.values()}
+        self.titles = titles([*plans.values()])
         self.waiting = [planned for planned in self.plans.values() if not planned.folder.finished]
         self.total = len(self.waiting)
         self.bars: Progress = bars(show=show)
@@ -104,28 +100,16 @@ class Watch:
         if self.total:
             self.bars.start()
             self._thread.start()
-        self._ending = False
+        self._received = 0
         self._signals = ExitStack()
         self._signals.enter_context(interruption.handled_by(self._end))
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        """The handler of a signal: the workers' runs end with a checkpoint, then this process ends. A second one ends all now."""
-        if self._ending:
+        """The handler of a signal: the launcher ends its runs with checkpoints, then this process ends. A second one: at once."""
+        self._received += 1
+        if self._received > 1:
             raise KeyboardInterrupt
-        self._ending = True
-        workers = {worker.pid for worker in multiprocessing.active_children() if worker.pid is not None}
-        for worker in workers:
-            with suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGTERM)
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and any(self._trained_by(workers, planned) for planned in self.waiting):
-            time.sleep(REFRESH / 5)
         raise interruption.Interrupted.by(number)
-
-    @staticmethod
-    def _trained_by(workers: set[int], planned: RunSpec) -> bool:
-        state = planned.folder.state()
-        return state["status"] == "running" and state.get("pid") in workers
 
     def _look_until_over(self) -> None:
         while not self._over.wait(REFRESH):
@@ -172,7 +156,7 @@ class Watch:
         for planned in self.waiting:
             state = planned.folder.state()
             self._print(f"{state['status']}: {self.titles[planned.identity.run]} ({planned.folder.path}): {state['reason']}")
-            lost += state["status"] != "running"
+            lost += state["status"] not in ("running", "queued")
         return lost
 
     def _like_fixed(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Launchers of Hydra: each hands the runs of a sweep to an engine."""
