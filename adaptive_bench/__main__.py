@@ -23,7 +23,7 @@ GROUPS = {
         "list": "every option of every setting, with one line each",
     },
     "read": {
-        "status": "every run of a results folder: done, running, interrupted, diverged, failed",
+        "status": "every run of a results folder: done, running, queued, interrupted, diverged, failed, lost",
         "tables": "means, intervals and speed-ups of a results folder",
         "report": "the same as one self-contained HTML page, with figures",
         "compact": "fold the finished runs of a results folder into a few files, and remove their folders; see README.md",
@@ -143,6 +143,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         command = commands.add_parser(name, description=COMMANDS[name])
         command.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
         command.set_defaults(run=function)
+        if name == "status":
+            command.add_argument("--watch", action="store_true", help="a page that follows the runs until all have ended")
         if name in ("tables", "report"):
             add_question(command)
             command.add_argument("--wide", action="store_true", help="every column, those of stability, too")
@@ -339,9 +341,10 @@ def controls(chosen: argparse.Namespace) -> int:
 
 
 def status(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.experiment.board import watch
     from adaptive_bench.experiment.status import show
 
-    show(Path(chosen.results))
+    (watch if chosen.watch else show)(Path(chosen.results))
 
 
 def compact(chosen: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,8 @@ IDENTITY_FORM = 3
 FORM_LINE = f"# identity form {IDENTITY_FORM}\n"  # the first line of a run's config.yaml
 
 NOT_STARTED = "not started"
+HOST = socket.gethostname()
+SILENT = 60  # seconds without a sign of life after which a run of another machine is given up
 
 # The columns of a record. A table needs those of READ; the others may be missing from a record of an older version.
 CHOICES = (
@@ -135,12 +138,25 @@ def noted(run: Path) -> dict[str, Any]:
         return {"status": "interrupted", "reason": "its state.json is damaged"}
 
 
+def last_beat(run: Path) -> float:
+    """When a run's process gave its last sign of life, by the clock of the file system; 0 if never."""
+    try:
+        return (run / "state.json").stat().st_mtime
+    except FileNotFoundError:
+        return 0
+
+
 def unfinished_state(run: Path) -> dict[str, Any]:
     """The same, corrected where it says "running" and no process holds the folder, or "queued" by a process that is gone."""
     state = noted(run)
-    if state["status"] == "running" and not is_held(run / ".lock"):
-        state |= {"status": "interrupted", "reason": "its process is gone"}
-    if state["status"] == "queued" and state["pid"] and state["host"] == socket.gethostname() and not is_alive(state["pid"]):
+    if state["status"] == "running":
+        host, silent = state.get("host", HOST), time.time() - last_beat(run) > SILENT
+        if not is_held(run / ".lock"):
+            if host == HOST or silent:  # else it is trained on a machine whose locks are not seen here
+                state |= {"status": "interrupted", "reason": "its process is gone"}
+        elif silent:
+            state |= {"reason": f"no sign of life from {host} for {SILENT} s; if it is gone, delete {run / '.lock'}"}
+    if state["status"] == "queued" and state["pid"] and state["host"] == HOST and not is_alive(state["pid"]):
         state |= {"status": "interrupted" if "samples" in state else NOT_STARTED, "reason": "the process of its sweep is gone"}
     return state
 

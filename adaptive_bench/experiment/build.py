@@ -356,7 +356,7 @@ def _slot(cfg: DictConfig, planned: RunSpec, scheduler: str, size: str, start: P
 
 
 def _loggers(cfg: DictConfig, planned: RunSpec, *, budget: int, metric: str) -> list[Logger]:
-    loggers: list[Logger] = [Heartbeat(partial(planned.folder.beat, budget=budget))]
+    loggers: list[Logger] = [Heartbeat(planned.folder.beat, budget=budget, metric=metric)]
     if planned.progress and planned.alone:
         loggers.append(ProgressBar(planned.title, budget=budget, metric=metric))
     if cfg.logger:

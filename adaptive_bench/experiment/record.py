@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,13 +17,15 @@ import pandas as pd
 from adaptive_bench import compact
 from adaptive_bench.files import is_held, replacing
 from adaptive_bench.loggers.base import Row
-from adaptive_bench.schema import TRACE, noted, stable_names, unfinished_state
+from adaptive_bench.schema import HOST, SILENT, TRACE, last_beat, noted, stable_names, unfinished_state
 
 # settings that cannot change the outcome
 OUTSIDE = (
     "results", "logger", "threads", "checkpoint_every", "checkpoint_seconds", "progress", "keep_weights", "dataset.root",
     "dataset.download",
 )  # fmt: skip
+BEAT = 10  # seconds between two signs of life
+REACHED = ("samples", "budget", "sizes", "metric", "value")  # of a run's state, while it is unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class RunFolder:
         self._job.unlink(missing_ok=True)
         with replacing(self.path / "config.yaml") as part:
             part.write_text(config)
-        self._write_state("queued", "", pid=by, host=socket.gethostname(), **self._reached())
+        self._write_state("queued", "", pid=by, host=HOST, **self._reached())
 
     def withdrawn(self) -> None:
         """No engine is to train the run any more."""
@@ -140,7 +142,7 @@ class RunFolder:
 
     def _reached(self) -> dict[str, Any]:
         noted = self.noted()
-        return {name: noted[name] for name in ("samples", "budget") if name in noted}
+        return {name: noted[name] for name in REACHED if name in noted}
 
     @contextmanager
     def claimed(self, config: str, about: Row) -> Iterator[bool]:
@@ -161,15 +163,19 @@ class RunFolder:
                 f"results folder {self.path} cannot be written ({error}); choose another with results=DIR"
             ) from error
         try:
+            if self._trained_elsewhere():
+                yield False
+                return
             for unfinished in self.path.glob(".*.[0-9]*"):  # left by a process that was killed while writing
                 unfinished.unlink()
             if not self.finished:
                 with replacing(self.path / "config.yaml") as part:
                     part.write_text(config)
-                self._write_state("running", "", pid=os.getpid())
+                self._running(**self._reached())
                 with replacing(self._about) as part:  # after the state: a run that is known has one
                     part.write_text(json.dumps(about))
-            yield True
+            with self._alive():
+                yield True
         except BaseException as error:
             stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -179,11 +185,42 @@ class RunFolder:
         finally:
             lock.release()
 
-    def beat(self, samples: int, *, budget: int) -> None:
-        """Store how far the run is, at most once a second."""
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """In the block, show machines that do not see our lock that the run is being trained, however long a step takes."""
+        over = threading.Event()
+
+        def touch() -> None:
+            while not over.wait(BEAT):
+                with suppress(OSError):  # of a run that has just ended, or of a full disk
+                    os.utime(self._state)
+
+        thread = threading.Thread(target=touch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _trained_elsewhere(self) -> bool:
+        """Whether a process of another machine trains the run, though its lock is not seen here. Waits for its sign of life."""
+        noted, seen = self.noted(), last_beat(self.path)
+        if noted["status"] != "running" or noted.get("host", HOST) == HOST or time.time() - seen > SILENT:
+            return False
+        until = time.monotonic() + SILENT
+        while last_beat(self.path) == seen and time.monotonic() < until:
+            time.sleep(1)
+        return last_beat(self.path) != seen
+
+    def beat(self, **reached: Any) -> None:
+        """Store how far the run is, at most once a second: samples and budget at least."""
         if time.monotonic() - self._beat > 1:
             self._beat = time.monotonic()
-            self._write_state("running", "", pid=os.getpid(), samples=samples, budget=budget)
+            self._running(**reached)
+
+    def _running(self, **reached: Any) -> None:
+        self._write_state("running", "", pid=os.getpid(), host=HOST, **reached)
 
     def finish(self, *, steps: Sequence[Row], evaluations: Sequence[Row], record: Row) -> None:
         """Write the tables of a run that is done or diverged. A run that diverges at once has an empty trace."""
@@ -200,7 +237,7 @@ class RunFolder:
         return noted(self.path)
 
     def state(self) -> dict[str, Any]:
-        """{"status", "reason"} and, for an unfinished run, {"samples", "budget"} as last stored."""
+        """{"status", "reason"} and, for an unfinished run, REACHED as last stored."""
         if self.finished:
             record = self.record()
             return {

@@ -20,27 +20,45 @@ def console() -> Console:
     return Console(width=None if Console().is_terminal else 200)
 
 
-def show(results: Path) -> None:
-    """Print a line a run and the counts. Raises ValueError if there is no run."""
+def runs_of(results: Path) -> list[str]:
+    """The digests of all runs. Raises ValueError if there is none."""
     check_form(results)
     runs = sorted({*compact.runs(results), *(path.name for path in (results / "runs").glob("*") if path.is_dir())})
     if not runs:
         raise ValueError(f"{results} holds no runs; `adaptive-bench train results={results}` makes one")
+    return runs
+
+
+def show(results: Path) -> None:
+    """Print a line a run and the counts. Raises ValueError if there is no run."""
+    runs = runs_of(results)
     table = Table("run", "status", "samples", "what", "reason")
-    counts: Counter[str] = Counter()
     folders = {run: RunFolder(results, run) for run in runs}
     named = titles({run: folder.config() for run, folder in folders.items()})
-    for run, folder in folders.items():
-        try:
-            state = folder.state()
-        except ValueError as error:  # of a damaged record
-            state = {"status": "damaged", "reason": str(error)}
-        counts[state["status"]] += 1
-        done = f"{state['samples']:,} / {state['budget']:,}" if "samples" in state else ""
-        table.add_row(run, state["status"], done, *map(escape, (named[run], state["reason"])))
+    states = {run: state(folder) for run, folder in folders.items()}
+    for run, at in states.items():
+        done = f"{at['samples']:,} / {at['budget']:,}" if "samples" in at else ""
+        table.add_row(run, at["status"], done, *map(escape, (named[run], at["reason"])))
     out = console()
     out.print(table)
-    out.print(f"{len(folders)} runs: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+    out.print(counted(states))
+
+
+def counted(states: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many runs have each status."""
+    counts = Counter(at["status"] for at in states.values())
+    return f"{len(states)} runs: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+
+
+def state(folder: RunFolder) -> dict[str, Any]:
+    """`RunFolder.state`, also of a damaged record, with the engine's name for a run that is queued."""
+    try:
+        found = folder.state()
+    except ValueError as error:
+        return {"status": "damaged", "reason": str(error)}
+    if found["status"] == "queued" and (job := folder.job()):
+        found["reason"] = f"{job['engine']} job {job['job_id']}"
+    return found
 
 
 def titles(configs: Mapping[str, str]) -> dict[str, str]:

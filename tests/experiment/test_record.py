@@ -54,7 +54,7 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     folder = RunFolder(tmp_path, "f" * 16)
     with folder.claimed("a: 1", {}) as mine:
         assert mine
-        folder.beat(5, budget=10)
+        folder.beat(samples=5, budget=10)
         assert folder.state()["status"] == "running"
         script = f"""
             from pathlib import Path
