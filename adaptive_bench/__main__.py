@@ -26,6 +26,7 @@ GROUPS = {
         "status": "every run of a results folder: done, running, queued, interrupted, diverged, failed, lost",
         "tables": "means, intervals and speed-ups of a results folder",
         "report": "the same as one self-contained HTML page, with figures",
+        "sync": "upload what logger=wandb has kept offline in a results folder",
         "compact": "fold the finished runs of a results folder into a few files, and remove their folders; see README.md",
     },
     "check": {
@@ -139,7 +140,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="adaptive-bench")
     commands.add_parser("train", add_help=False)
-    for name, function in (("tables", tables), ("report", report), ("status", status), ("compact", compact)):
+    for name, function in (("tables", tables), ("report", report), ("status", status), ("compact", compact), ("sync", sync)):
         command = commands.add_parser(name, description=COMMANDS[name])
         command.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
         command.set_defaults(run=function)
@@ -356,6 +357,12 @@ def compact(chosen: argparse.Namespace) -> None:
         f"compact: {folded} runs folded into {Path(chosen.results) / 'compact'}, {sum(left.values())} left"
         + f" ({reasons})" * any(left)
     )
+
+
+def sync(chosen: argparse.Namespace) -> int:
+    from adaptive_bench.loggers.wandb import sync
+
+    return sync(Path(chosen.results))
 
 
 def calibrate(chosen: argparse.Namespace) -> None:

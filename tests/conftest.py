@@ -1,7 +1,8 @@
 """Shared by all tests: small configurations, composed as the command line composes them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from adaptive_bench.__main__ import conf, main
 from adaptive_bench.experiment.run import train
+from adaptive_bench.loggers import Heartbeat, Row
 
 torch.set_num_threads(1)
 
@@ -34,6 +36,20 @@ def composed(*overrides: str) -> DictConfig:
         cfg = compose("config", [*SMALL, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     return cfg
+
+
+@contextmanager
+def broken_after(steps: int) -> Iterator[None]:
+    """In the block, a run raises an error after so many steps."""
+    taken = iter(range(steps))
+
+    def step(self: Heartbeat, row: Row) -> None:
+        if next(taken, None) is None:
+            raise RuntimeError("broken")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Heartbeat, "step", step)
+        yield
 
 
 @pytest.fixture

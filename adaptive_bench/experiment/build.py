@@ -40,7 +40,7 @@ from adaptive_bench.experiment.machine import Machine
 from adaptive_bench.experiment.record import Identity, RunFolder
 from adaptive_bench.experiment.recorded import READ_WITH, Recorded, recorded
 from adaptive_bench.experiment.tuned import Tuned, tuning
-from adaptive_bench.loggers import Heartbeat, Logger, ProgressBar
+from adaptive_bench.loggers import Guarded, Heartbeat, Logger, ProgressBar
 from adaptive_bench.schedulers.base import SizeScheduler
 from adaptive_bench.schedulers.fixed import Fixed
 from adaptive_bench.schema import CHOICES, FORM_LINE, SLOTS
@@ -362,5 +362,5 @@ def _loggers(cfg: DictConfig, planned: RunSpec, *, budget: int, metric: str) -> 
     if cfg.logger:
         identity = planned.identity
         labels = {"run": identity.run, "cell": identity.cell, "name": planned.title, "settings": identity.settings}
-        loggers.append(make(cfg, "logger", **labels, folder=cfg.logger.folder or str(planned.results)))
+        loggers.append(Guarded(make(cfg, "logger", **labels, folder=cfg.logger.folder or str(planned.results))))
     return loggers

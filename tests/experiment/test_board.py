@@ -33,11 +33,10 @@ def test_a_running_run_has_its_speed_its_time_left_its_sizes_and_its_last_metric
     waiting.queued(f"{schema.FORM_LINE}# b\n", by=os.getpid())
     page = Board(tmp_path)
     with folder.claimed(f"{schema.FORM_LINE}# digits mlp gns seed=0\n", {}):
-        folder._write_state("running", "", pid=1, host="far", samples=100, budget=1000, sizes=[8, 8], metric="accuracy", value=None)
+        common = {"pid": 1, "host": "far", "budget": 1000, "metric": "accuracy"}
+        folder._write_state("running", "", samples=100, sizes=[8, 8], value=None, **common)
         assert "10%" in printed(page.page())
-        folder._write_state(
-            "running", "", pid=1, host="far", samples=400, budget=1000, sizes=[8, 8, 64], metric="accuracy", value=61.234
-        )
+        folder._write_state("running", "", samples=400, sizes=[8, 8, 64], value=61.234, **common)
         said = printed(page.page())
         assert page.goes_on
     line = next(line for line in said.splitlines() if "gns" in line)

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from adaptive_bench.__main__ import main
 from adaptive_bench.experiment.run import train
-from tests.conftest import composed
+from adaptive_bench.loggers import wandb as mirrors
+from tests.conftest import broken_after, composed
 
 # wandb's own packages warn on import and in their file format; not ours to mend
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning")
@@ -123,3 +127,43 @@ def test_an_unknown_mode_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"logger\.mode=on"):
         train(composed(f"results={tmp_path}", "logger=wandb", "logger.mode=on"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_is_in_one_file_with_each_step_once(tmp_path):
+    words = (f"results={tmp_path}", "logger=wandb", "scheduler.initial=10", "checkpoint_every=0.5")
+    with broken_after(10), pytest.raises(RuntimeError, match="broken"):
+        train(composed(*words))
+    assert len(by_run(tmp_path)) == 1
+    train(composed(*words))
+    ((run, file),) = by_run(tmp_path).items()
+    assert read(file)["exit"] == [0]
+    assert len(read(file)["history"]) == len(pd.read_parquet(tmp_path / "runs" / run / "trace.parquet")) + 1
+
+
+def test_a_server_that_does_not_answer_does_no_harm(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(mirrors, "PATIENCE", 3)
+    mirrors.wandb.teardown()  # it keeps what it read of the environment
+    with pytest.warns(UserWarning, match="the run is kept offline, `adaptive-bench sync` uploads it"):
+        train(composed(f"results={tmp_path}", "logger=wandb", "logger.mode=online"))
+    assert [path.name for path in tmp_path.glob("runs/*/record.parquet")] == ["record.parquet"]
+    (kept,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert read(kept)["exit"] == [0]
+    mirrors.wandb.teardown()
+
+
+def test_what_is_offline_is_uploaded_once(tmp_path, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(
+        mirrors.subprocess, "run", lambda words, check: called.append(words) or subprocess.CompletedProcess(words, 3)
+    )
+    assert main(["sync", str(tmp_path)]) == 0
+    assert called == []
+    for name in ("offline-run-1-a", "offline-run-2-b"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+        (tmp_path / "wandb" / name / "run.wandb").touch()
+    (tmp_path / "wandb" / "offline-run-1-a" / "run.wandb.synced").touch()
+    assert main(["sync", str(tmp_path)]) == 3
+    assert called == [[sys.executable, "-m", "wandb", "sync", "--yes", str(tmp_path / "wandb" / "offline-run-2-b")]]
+    assert "1 runs of" in capsys.readouterr().out
