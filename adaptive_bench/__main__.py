@@ -23,6 +23,7 @@ GROUPS = {
         "list": "every option of every setting, with one line each",
     },
     "read": {
+        "import": "the logs of another program, a CSV file, as runs of a results folder, for tables to judge",
         "status": "every run of a results folder: done, running, queued, interrupted, diverged, failed, lost",
         "tables": "means, intervals and speed-ups of a results folder",
         "report": "the same as one self-contained HTML page, with figures",
@@ -157,6 +158,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             command.add_argument("--explain", action="store_true", help="text: how the numbers are computed")
         if name == "report":
             command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
+    command = commands.add_parser("import", description=COMMANDS["import"])
+    command.add_argument(
+        "file", type=Path, metavar="FILE.csv", help="arm, seed, samples, metric, value; if known seconds, size, split"
+    )
+    command.add_argument("results", nargs="?", type=Path, default=Path("results"), help="results folder (default: results)")
+    for kind, meaning in (("column", "OURS=THEIRS: a column of another name"), ("constant", "OURS=VALUE: of all rows")):
+        command.add_argument(f"--{kind}", action="append", default=[], metavar="OURS=...", help=meaning)
+    command.set_defaults(run=import_logs)
     command = commands.add_parser("tune", description=COMMANDS["tune"])
     command.add_argument("sweep", metavar="SWEEP", help="a sweep over arm=NAME,NAME,..., as in sweep=SWEEP")
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for train, such as arm=A,B or results=DIR")
@@ -357,6 +366,16 @@ def compact(chosen: argparse.Namespace) -> None:
         f"compact: {folded} runs folded into {Path(chosen.results) / 'compact'}, {sum(left.values())} left"
         + f" ({reasons})" * any(left)
     )
+
+
+def import_logs(chosen: argparse.Namespace) -> None:
+    from adaptive_bench.experiment.imported import import_logs
+
+    if unfinished := [word for word in (*chosen.column, *chosen.constant) if "=" not in word]:
+        raise ValueError(f"{unfinished[0]}: OURS=... is expected, such as --column samples=_step")
+    named, given = (dict(word.split("=", 1) for word in words) for words in (chosen.column, chosen.constant))
+    added, before = import_logs(chosen.file, chosen.results, columns=named, constants=given)
+    print(f"import: {added} runs added to {chosen.results}, {before} were there before")
 
 
 def sync(chosen: argparse.Namespace) -> int:

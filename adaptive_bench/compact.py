@@ -201,12 +201,17 @@ def _kept(run: Path, *, folded: bool) -> str:
 
 
 def _write(results: Path, folders: Sequence[Path]) -> None:
-    digest = hashlib.sha256(" ".join(path.name for path in folders).encode()).hexdigest()[:16]
+    readers = {"sizes": _sizes, "evaluations": _evaluations, "record": _record}
+    add(results, {name: {folder.name: read(folder) for folder in folders} for name, read in readers.items()})
+
+
+def add(results: Path, tables: Mapping[str, Mapping[str, pa.Table]]) -> None:
+    """Write a part: of each of its files the rows of each run."""
+    digest = hashlib.sha256(" ".join(tables["record"]).encode()).hexdigest()[:16]
     part = results / "compact" / f".part-{digest}"
-    part.mkdir()
-    for name, read in {"sizes": _sizes, "evaluations": _evaluations, "record": _record}.items():
-        rows = gathered({folder.name: read(folder) for folder in folders})
-        pq.write_table(rows, part / f"{name}.parquet", compression="zstd")
+    part.mkdir(parents=True)
+    for name, rows in tables.items():
+        pq.write_table(gathered(rows), part / f"{name}.parquet", compression="zstd")
     part.rename(part.with_name(f"{IDENTITY_FORM}-{digest}"))
 
 
