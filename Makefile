@@ -9,7 +9,7 @@ READY := .venv/ready
 DEMO_TARGET := 97.52
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tables reproduce test test-slow test-all lint type bench clean
+.PHONY: help setup demo tables reproduce test test-slow test-all chaos lint type bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ test-slow: $(READY) ## only the slow tests
 
 test-all: $(READY) ## every test
 	$(PYTEST)
+
+KILLS := joblib:50 slurm:10 ray:20
+chaos: $(READY) ## sweeps that are killed at random moments, on joblib, a real Slurm and Ray, against undisturbed ones
+	@for each in $(KILLS); do OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos $${each%:*} --kills $${each#*:} || exit 1; done
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .

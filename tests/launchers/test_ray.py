@@ -3,11 +3,10 @@
 import os
 import shutil
 import signal
-import sys
 
 import pytest
 
-from tests.launchers.sweeps import ENDLESS, LONG, RECURRENT, SHORT, left, start, statuses, train, wait_for_samples, weights
+from tests.launchers.sweeps import APART, ENDLESS, LONG, RECURRENT, SHORT, left, start, statuses, train, wait_for_samples, weights
 
 pytest.importorskip("ray", reason="adaptive_bench[ray] is not installed")
 pytestmark = [
@@ -15,7 +14,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a network namespace needs root and unshare"),
 ]
 ENGINE = ("hydra/launcher=ray",)
-APART = ("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", sys.executable)
 
 
 def test_its_runs_end_as_those_of_one_process_after_the_other(tmp_path):
