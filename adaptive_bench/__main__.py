@@ -90,7 +90,7 @@ def train(overrides: list[str]) -> int:
     try:
         job = run.train if wants_traceback else run.train_or_say
         hydra.main(version_base="1.3", config_path=str(conf()), config_name="config")(job)()
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
         print(f"adaptive-bench: error: {explain(error)}", file=sys.stderr)
@@ -179,6 +179,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     command.add_argument("arm", metavar="ARM", help="the arm, as tables name it")
     command.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="such as hydra/launcher=joblib, as for train")
     command.add_argument("--write", type=Path, metavar="DIR", help="only write DIR/sweep/NAME.yaml, for train --config-dir DIR")
+    add_config_dir(command)
     command.set_defaults(run=controls)
     command = commands.add_parser("targets", description=COMMANDS["targets"])
     command.add_argument("results", help="results folder of runs on other seeds than those of the table")
@@ -275,6 +276,7 @@ def add_serve_bench(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--replay", type=Path, metavar="FILE", help="arrivals to replay, too: a time in seconds a line")
     command.add_argument("--figure", type=Path, metavar="FILE.png", help="draw latency against throughput")
+    add_config_dir(command)
     command.set_defaults(run=serve_bench)
 
 
@@ -340,13 +342,17 @@ def tune(chosen: argparse.Namespace) -> None:
 def controls(chosen: argparse.Namespace) -> int:
     from adaptive_bench.analysis import read
     from adaptive_bench.analysis.controls import write_controls
+    from adaptive_bench.experiment.catalogue import check_targets
 
     folder = chosen.write or chosen.results / "controls"
     written = write_controls(read(chosen.results), chosen.arm, folder)
+    for path in written:
+        check_targets(path, conf(), more=chosen.config_dir)
     print(*(f"controls: {path}" for path in written), sep="\n", flush=True)
     if chosen.write:
         return 0
-    search, results = f"hydra.searchpath=[file://{folder.resolve()}]", f"results={chosen.results}"
+    places = ",".join(f"file://{each.resolve()}" for each in (folder, chosen.config_dir) if each)
+    search, results = f"hydra.searchpath=[{places}]", f"results={chosen.results}"
     return max(train([search, f"sweep={path.stem}", results, *chosen.overrides]) for path in written)
 
 
@@ -418,7 +424,7 @@ def serve_bench(chosen: argparse.Namespace) -> None:
     else:
         from adaptive_bench.experiment.trained import trained
 
-        model = Served(*trained(chosen.folder))
+        model = Served(*trained(chosen.folder, conf=conf(), more=chosen.config_dir))
         profile = measured_profile(model.forward, model.samples)
     under = Conditions(
         deadline=5 * profile.seconds(1) if chosen.deadline is None else chosen.deadline,

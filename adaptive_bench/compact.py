@@ -107,6 +107,14 @@ def table(path: Path, *, columns: Collection[str] = (), only: bool = False, rows
     return found.replace_schema_metadata()
 
 
+def check(run: Path) -> pa.Table:
+    """The record of a finished run. Raises ValueError if one of the files of its folder is damaged."""
+    record = table(run / "record.parquet", columns=READ, rows=1)
+    table(run / "evaluations.parquet", columns=EVALUATIONS)
+    table(run / "trace.parquet", columns=PIECES)
+    return record
+
+
 def folded(results: Path, name: str, *, columns: Collection[str]) -> list[pa.Table]:
     """The rows of all folded runs in the file of this name: a table a part. One that was copied to a second is left out."""
     tables, seen = [], pa.array([], pa.string())

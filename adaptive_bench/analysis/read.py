@@ -168,11 +168,9 @@ def _check(run: Path) -> None:
     if not (run / "record.parquet").exists():
         _about(run)
         return
-    record = compact.table(run / "record.parquet", columns=READ, rows=1).to_pandas().iloc[0]
+    record = compact.check(run).to_pandas().iloc[0]
     _check_status(run, record["status"])
     _settings(record["settings"], run=run.name)
-    compact.table(run / "evaluations.parquet", columns=EVALUATIONS)
-    compact.table(run / "trace.parquet", columns=PIECES)
 
 
 def _check_status(run: Path, status: str) -> None:

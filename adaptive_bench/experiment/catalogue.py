@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]
 
 from adaptive_bench.schedulers import SizeScheduler
 from adaptive_bench.validation import bounds, hints
@@ -64,6 +65,34 @@ def describe(file: Path) -> list[str]:
     first = file.read_text().splitlines()[0]
     said = [first.removeprefix("# ")] if first.startswith("# ") else lines  # a comment tells options of one class apart
     return [said[0] if said else "", *more, shown]
+
+
+def check_targets(file: Path, conf: Path, *, more: Path | None = None) -> None:
+    """Raises ValueError if a file of a results folder names a class or function that no option does, of ours or of `more`.
+
+    What somebody else's file names would be called. A run of one's own parts needs the folder of their options.
+    """
+    known = {target for root in (conf, more) if root for each in root.rglob("*.yaml") for target in _targets(_load(each))}
+    if foreign := [target for target in _targets(_load(file)) if target not in known]:
+        raise ValueError(
+            f"{file}: {foreign[0]} is in no option of adaptive-bench, and what only a results folder names is not called; "
+            "if it is yours, give the folder of your options: --config-dir DIR"
+        )
+
+
+def _load(file: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, YAMLError) as error:
+        raise ValueError(f"{file}: no readable yaml ({' '.join(str(error).split())})") from error
+
+
+def _targets(settings: Any) -> Iterator[str]:
+    if isinstance(settings, dict):
+        yield from (str(settings["_target_"]),) if "_target_" in settings else ()
+        settings = [*settings.values()]
+    for value in settings if isinstance(settings, list) else ():
+        yield from _targets(value)
 
 
 def not_found(target: str, error: ImportError) -> ImportError:

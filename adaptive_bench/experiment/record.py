@@ -15,7 +15,7 @@ import filelock
 import pandas as pd
 
 from adaptive_bench import compact
-from adaptive_bench.files import is_held, replacing
+from adaptive_bench.files import is_alive, is_held, replacing
 from adaptive_bench.loggers.base import Row
 from adaptive_bench.schema import HOST, SILENT, TRACE, last_beat, noted, stable_names, unfinished_state
 
@@ -204,9 +204,14 @@ class RunFolder:
             thread.join()
 
     def _trained_elsewhere(self) -> bool:
-        """Whether a process of another machine trains the run, though its lock is not seen here. Waits for its sign of life."""
+        """Whether another process trains the run, though its lock is not seen here: that of another machine, or it was deleted.
+
+        Waits for its sign of life.
+        """
         noted, seen = self.noted(), last_beat(self.path)
-        if noted["status"] != "running" or noted.get("host", HOST) == HOST or time.time() - seen > SILENT:
+        process = noted.get("pid")
+        gone = noted.get("host", HOST) == HOST and (process in (None, os.getpid()) or not is_alive(process))
+        if noted["status"] != "running" or gone or time.time() - seen > SILENT:
             return False
         until = time.monotonic() + SILENT
         while last_beat(self.path) == seen and time.monotonic() < until:

@@ -40,7 +40,7 @@ def train_or_say(cfg: DictConfig) -> float | None:
     """`train`, with user errors printed as one line. In a sweep the exception is kept: Hydra stores it and continues."""
     try:
         return train(cfg)
-    except (ValueError, HydraException) as error:
+    except (ValueError, OSError, HydraException) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         # Hydra adds a line of its own before an exception, but not before an exit

@@ -51,9 +51,11 @@ def counted(states: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def state(folder: RunFolder) -> dict[str, Any]:
-    """`RunFolder.state`, also of a damaged record, with the engine's name for a run that is queued."""
+    """`RunFolder.state`, also of a run with a damaged file, with the engine's name for one that is queued."""
     try:
         found = folder.state()
+        if folder.finished and folder.path.is_dir():
+            compact.check(folder.path)
     except ValueError as error:
         return {"status": "damaged", "reason": str(error)}
     if found["status"] == "queued" and (job := folder.job()):

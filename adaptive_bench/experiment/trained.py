@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptive_bench.datasets.base import Task
 from adaptive_bench.experiment import machine
 from adaptive_bench.experiment.build import make
+from adaptive_bench.experiment.catalogue import check_targets
 from adaptive_bench.schema import WEIGHTS
 from adaptive_bench.serving.live import Forward, torch_forward
 from adaptive_bench.sizes import BatchShape
@@ -18,10 +19,11 @@ from adaptive_bench.sizes import BatchShape
 SAMPLES = 64  # different requests that are sent
 
 
-def trained(folder: Path) -> tuple[Forward, Sequence[Tensor]]:
+def trained(folder: Path, *, conf: Path, more: Path | None = None) -> tuple[Forward, Sequence[Tensor]]:
     """The forward pass of a run's model, on the run's device, and training inputs to ask it.
 
-    Rows of text have the first block size of the run. Raises ValueError if the folder does not hold a run with its weights.
+    Rows of text have the first block size of the run. Raises ValueError if the folder does not hold a run with its weights, or if
+    the run has other parts than the options in `conf` and `more`.
     """
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder}: no run's folder, which has a config.yaml; RESULTS/runs/DIGEST is expected")
@@ -29,6 +31,7 @@ def trained(folder: Path) -> tuple[Forward, Sequence[Tensor]]:
         raise ValueError(
             f"{folder}: it has no {WEIGHTS}; train the run with keep_weights=true, in another results folder if it is finished"
         )
+    check_targets(folder / "config.yaml", conf, more=more)
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     device = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1).device

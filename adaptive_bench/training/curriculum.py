@@ -83,7 +83,7 @@ class Curriculum:
         """
         scorable = _scorable(task)
         count = task.train.epoch_samples
-        kept = checkpoint.load(cache, device=torch.device("cpu"))
+        kept = checkpoint.newest(cache, device=torch.device("cpu"))
         if kept is not None:
             return _checked(kept, cache, count=count)
         device = next(model.parameters()).device

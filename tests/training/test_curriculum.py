@@ -15,6 +15,7 @@ from adaptive_bench.datasets.classification import EVALUATION_ROWS, Classificati
 from adaptive_bench.models import cnn_small, mlp
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams import VectorStream
+from adaptive_bench.training import checkpoint
 from adaptive_bench.training.checkpoint import weights_digest
 from adaptive_bench.training.curriculum import Curriculum, Scores
 
@@ -130,11 +131,11 @@ def truncated(path):
 
 
 def of_fewer_samples(path):
-    torch.save({"difficulty": torch.zeros(199), "seconds": 1.0}, path)
+    checkpoint.save({"difficulty": torch.zeros(199), "seconds": 1.0}, path)
 
 
 def not_finite(path):
-    torch.save({"difficulty": torch.full((200,), torch.inf), "seconds": 1.0}, path)
+    checkpoint.save({"difficulty": torch.full((200,), torch.inf), "seconds": 1.0}, path)
 
 
 def something_else(path):
@@ -145,8 +146,19 @@ def text(path):
     path.write_text("no scores")
 
 
-@pytest.mark.parametrize("spoil", [truncated, of_fewer_samples, not_finite, something_else, text])
-def test_a_spoilt_cache_is_refused(cache, spoil):
+@pytest.mark.parametrize("spoil", [truncated, something_else, text])
+def test_a_damaged_cache_is_set_aside_and_made_again(cache, spoil):
+    curriculum, task, model = Curriculum(**SETTINGS | {"scoring_epochs": 0}), task_of(), model_of()
+    whole = curriculum.scores(model, task, seed=0, cache=cache)
+    spoil(cache)
+    with pytest.warns(UserWarning, match=r"digest\.pt is now digest\.damaged"):
+        again = curriculum.scores(model, task, seed=0, cache=cache)
+    assert torch.equal(again.difficulty, whole.difficulty)
+    assert curriculum.scores(model, task, seed=0, cache=cache).seconds == again.seconds
+
+
+@pytest.mark.parametrize("spoil", [of_fewer_samples, not_finite])
+def test_a_cache_of_something_else_is_refused(cache, spoil):
     curriculum, task, model = Curriculum(**SETTINGS | {"scoring_epochs": 0}), task_of(), model_of()
     curriculum.scores(model, task, seed=0, cache=cache)
     spoil(cache)
