@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +126,18 @@ def disturb_slurm(cluster: Slurm) -> Disturbance:
 
 
 def chaos(sweep: Sweep, disturb: Disturbance, *, kills: int, chance: random.Random, calm: float) -> Counter[str]:
-    """Disturb the sweep so many times, each after a random time up to `calm` seconds of training; then let it end."""
+    """Disturb the sweep so many times, each after a random time up to `calm` seconds of training; then let it end.
+
+    It may end before that, so that it has to be long enough for all of them.
+    """
     counts = Counter[str]()
     sweep.start()
-    while counts.total() < kills:
+    while counts.total() < kills and sweep.process.returncode != 0:
         _until_training(sweep)
         time.sleep(chance.uniform(0, calm))
         if sweep.process.poll() is None:
             counts[disturb(sweep, chance)] += 1
-        if sweep.process.poll() is not None:
+        if sweep.process.poll() not in (None, 0):
             sweep.start()
     while sweep.process.wait(3600) != 0:  # 1: what was killed last is lost, and trained the next time
         if sweep.process.returncode not in (1, 130, 143):
@@ -202,9 +205,10 @@ def run(name: str, folder: Path, *, kills: int, sweep: tuple[str, ...], draw: in
     with engine(name, folder) as (killed, disturb):
         killed.words = (*sweep, *killed.words)
         counts = chaos(killed, disturb, kills=kills, chance=random.Random(draw), calm=calm)
-    whole = start(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", into=folder / "whole")
-    if whole.wait() != 0:
-        raise RuntimeError((folder / "whole" / "err").read_text())
+        whole = replace(killed, into=folder / "whole")
+        whole.start()
+        if whole.process.wait() != 0:
+            raise RuntimeError((whole.into / "err").read_text())
     found = differences(folder / "killed", folder / "whole")
     runs = len([*(folder / "whole" / "results" / "runs").iterdir()])
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
