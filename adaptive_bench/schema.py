@@ -156,7 +156,8 @@ def unfinished_state(run: Path) -> dict[str, Any]:
                 state |= {"status": "interrupted", "reason": "its process is gone"}
         elif silent:
             state |= {"reason": f"no sign of life from {host} for {SILENT} s; if it is gone, delete {run / '.lock'}"}
-    if state["status"] == "queued" and state["pid"] and state["host"] == HOST and not is_alive(state["pid"]):
+    process = state.get("pid")
+    if state["status"] == "queued" and process and state.get("host") == HOST and not is_alive(process):
         state |= {"status": "interrupted" if "samples" in state else NOT_STARTED, "reason": "the process of its sweep is gone"}
     return state
 

@@ -33,6 +33,7 @@ from . import labels
 from .curve import COLUMNS, Curve
 
 FINISHED = ("done", "diverged")
+AS = {"lost": "interrupted", "queued": "running"}  # what tables count a run of an engine as
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +197,7 @@ def _unfinished(folder: Path, *, without: Collection[str]) -> list[dict[str, Any
             continue
         state = unfinished_state(run)
         if state["status"] != NOT_STARTED:  # a run without a state has ended: its record is there by now
-            rows.append(about | {"run": run.name, "status": state["status"], "reason": state["reason"]})
+            rows.append(about | {"run": run.name, "status": AS.get(state["status"], state["status"]), "reason": state["reason"]})
     return rows
 
 

@@ -53,6 +53,13 @@ def test_every_started_run_has_a_row(results: Results) -> None:
         runs.validation(found["run"].iloc[1])
 
 
+@pytest.mark.parametrize(("status", "counts_as"), [("lost", "interrupted"), ("queued", "running")])
+def test_a_run_of_an_engine_counts_as_what_it_comes_to(results: Results, status: str, counts_as: str) -> None:
+    results.add_unfinished("jump", seed=3, status=status, reason="Slurm's job 1_0 ended as FAILED")
+    (record,) = read(results.folder).records.to_dict("records")
+    assert (record["status"], record["reason"]) == (counts_as, "Slurm's job 1_0 ended as FAILED")
+
+
 def test_a_folder_of_unfinished_runs_only(results: Results) -> None:
     results.add_unfinished("jump", seed=3, status="failed", reason="broke")
     records = read(results.folder).records
