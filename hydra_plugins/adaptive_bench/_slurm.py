@@ -30,11 +30,13 @@ class Training:
 
     def __call__(self, job: Job) -> None:
         here = submitit.JobEnvironment()
+        known = {"engine": "slurm", "job_id": here.job_id, "log": str(here.paths.stderr)}
         try:
-            self.work(job, engine="slurm", job_id=here.job_id, log=str(here.paths.stderr))
+            self.work(job, **known)
         except Interrupted as ended:
             if ended.code == 128 + signal.SIGUSR2:
                 job.queue(by=None)
+                job.folder.note_job(**known)
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
                 time.sleep(60)  # Slurm ends this process
             raise
