@@ -123,7 +123,11 @@ def test_a_run_gives_signs_of_life_however_long_its_steps_take(tmp_path, monkeyp
         assert folder.state() | {"reason": ""} == folder.state()
 
 
-@pytest.mark.parametrize(("process", "status"), [(os.getpid(), "queued"), (None, "queued"), (2**22 + 1, schema.NOT_STARTED)])
+@pytest.mark.parametrize(
+    ("process", "status"),
+    [(os.getpid(), "queued"), (None, "queued"), (2**22 + 1, schema.NOT_STARTED)],
+    ids=["ours", "none of ours", "one that is gone"],
+)
 def test_a_run_is_queued_as_long_as_its_sweep_is_there(process, status, tmp_path):
     folder = RunFolder(tmp_path, RUN)
     folder.queued(schema.FORM_LINE, by=process)
