@@ -94,6 +94,7 @@ def test_a_run_whose_lock_is_deleted_is_not_trained_twice(tmp_path):
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     first.kill()
+    first.wait()
 
 
 @pytest.mark.slow
