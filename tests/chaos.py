@@ -25,7 +25,7 @@ import pandas as pd
 from tests.daemons import Slurm, slurm
 from tests.launchers.sweeps import APART, TINY, left, start
 
-SWEEP = (*TINY, "scheduler=fixed,exponential,gns,divebatch", "scheduler.initial=10", "epochs=80", "checkpoint_seconds=1")
+SWEEP = (*TINY, "scheduler=fixed,exponential,gns,divebatch", "scheduler.initial=10", "epochs=400", "checkpoint_seconds=1")
 CLOCKS = ("seconds", "started", "timed_under", "loss_variance")  # columns that may differ, by how they begin
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
