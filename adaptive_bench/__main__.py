@@ -160,7 +160,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html")
     command = commands.add_parser("import", description=COMMANDS["import"])
     command.add_argument(
-        "file", type=Path, metavar="FILE.csv", help="arm, seed, samples, metric, value; if known seconds, size, split"
+        "file", type=Path, metavar="FILE.csv", help="arm, seed, samples, metric, value, size; if known seconds, split"
     )
     command.add_argument("results", nargs="?", type=Path, default=Path("results"), help="results folder (default: results)")
     for kind, meaning in (("column", "OURS=THEIRS: a column of another name"), ("constant", "OURS=VALUE: of all rows")):
@@ -346,8 +346,7 @@ def controls(chosen: argparse.Namespace) -> int:
 
     folder = chosen.write or chosen.results / "controls"
     written = write_controls(read(chosen.results), chosen.arm, folder)
-    for path in written:
-        check_targets(path, conf(), more=chosen.config_dir)
+    check_targets(written, conf(), more=chosen.config_dir)
     print(*(f"controls: {path}" for path in written), sep="\n", flush=True)
     if chosen.write:
         return 0

@@ -213,6 +213,11 @@ def _write(results: Path, folders: Sequence[Path]) -> None:
     add(results, {name: {folder.name: read(folder) for folder in folders} for name, read in readers.items()})
 
 
+def packed(frame: pd.DataFrame) -> pa.Table:
+    """Rows as `add` takes them."""
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+
+
 def add(results: Path, tables: Mapping[str, Mapping[str, pa.Table]]) -> None:
     """Write a part: of each of its files the rows of each run."""
     digest = hashlib.sha256(" ".join(tables["record"]).encode()).hexdigest()[:16]
@@ -231,7 +236,7 @@ def _sizes(run: Path) -> pa.Table:
     ends.iloc[-2:] = True  # a last step that the budget cut says nothing of the scheduler
     trace[LOSS_VARIANCE] = loss_variance(trace) if "loss" in trace else math.nan
     kept = trace.loc[ends, [*PIECES, MEASURED, LOSS_VARIANCE]]
-    return pa.Table.from_pandas(kept, preserve_index=False).replace_schema_metadata()
+    return packed(kept)
 
 
 def _evaluations(run: Path) -> pa.Table:

@@ -17,6 +17,8 @@ IDENTITY_FORM = 3
 FORM_LINE = f"# identity form {IDENTITY_FORM}\n"  # the first line of a run's config.yaml
 
 NOT_STARTED = "not started"
+FINISHED = ("done", "diverged")  # the states of a run that has a record
+GOING_ON = ("running", "queued")
 HOST = socket.gethostname()
 SILENT = 60  # seconds without a sign of life after which a run of another machine is given up
 

@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy import stats
 
+from adaptive_bench.schema import FINISHED
+
 from . import metrics
 from .across import Across
 from .arms import PARTS, Arm, ArmSummary, is_idle, speedup
@@ -30,7 +32,7 @@ from .curve import Curve
 from .front import front
 from .intervals import CONFIDENCE, NO_INTERVAL, Interval, quantile
 from .metrics import unit
-from .read import FINISHED, Runs
+from .read import Runs
 from .tables import Table
 from .targets import crossings, levels
 from .verdict import NOT_YET

@@ -16,6 +16,7 @@ from adaptive_bench import compact
 from adaptive_bench.schema import (
     CHOICES,
     EVALUATIONS,
+    FINISHED,
     LOSS_VARIANCE,
     MEASURED,
     NOT_STARTED,
@@ -32,7 +33,6 @@ from adaptive_bench.schema import (
 from . import labels
 from .curve import COLUMNS, Curve
 
-FINISHED = ("done", "diverged")
 AS = {"lost": "interrupted", "queued": "running"}  # what tables count a run of an engine as
 
 

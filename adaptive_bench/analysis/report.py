@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from adaptive_bench.files import replacing
-from adaptive_bench.schema import MADE_WITH
+from adaptive_bench.schema import FINISHED, MADE_WITH
 
 from . import cells, verdict
 from .across import Across, across
 from .columns import GROUPS, QUALITY, VERDICT, Column, columns
 from .front import front
 from .notes import EXPLANATIONS, notes
-from .read import FINISHED, Runs
+from .read import Runs
 from .sentences import sentence
 from .tables import Table, table
 from .targets import COSTS

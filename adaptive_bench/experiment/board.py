@@ -14,11 +14,10 @@ from rich.table import Table
 
 from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.experiment.status import counted, runs_of, state, titles
+from adaptive_bench.schema import FINISHED, GOING_ON
 
 LOOK = 2  # seconds between two looks
 BLOCKS = "▁▂▃▄▅▆▇█"
-GOING_ON = ("running", "queued")
-FINISHED = ("done", "diverged")
 
 
 def watch(results: Path) -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -67,17 +67,18 @@ def describe(file: Path) -> list[str]:
     return [said[0] if said else "", *more, shown]
 
 
-def check_targets(file: Path, conf: Path, *, more: Path | None = None) -> None:
-    """Raises ValueError if a file of a results folder names a class or function that no option does, of ours or of `more`.
+def check_targets(files: Sequence[Path], conf: Path, *, more: Path | None = None) -> None:
+    """Raises ValueError if one of these files of a results folder names what no option does, of ours or of those in `more`.
 
     What somebody else's file names would be called. A run of one's own parts needs the folder of their options.
     """
     known = {target for root in (conf, more) if root for each in root.rglob("*.yaml") for target in _targets(_load(each))}
-    if foreign := [target for target in _targets(_load(file)) if target not in known]:
-        raise ValueError(
-            f"{file}: {foreign[0]} is in no option of adaptive-bench, and what only a results folder names is not called; "
-            "if it is yours, give the folder of your options: --config-dir DIR"
-        )
+    for file in files:
+        if foreign := [target for target in _targets(_load(file)) if target not in known]:
+            raise ValueError(
+                f"{file}: {foreign[0]} is in no option of adaptive-bench, and what only a results folder names is not called; "
+                "if it is yours, give the folder of your options: --config-dir DIR"
+            )
 
 
 def _load(file: Path) -> Any:

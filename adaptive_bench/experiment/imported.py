@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
 
 from adaptive_bench import compact
 from adaptive_bench.experiment.record import Identity
@@ -57,9 +56,9 @@ def import_logs(file: Path, results: Path, *, columns: Mapping[str, str], consta
         if identity.run in known:
             continue
         sizes = _sizes(of)
-        tables["sizes"][identity.run] = _table(sizes)
-        tables["evaluations"][identity.run] = _table(_evaluations(of, sizes))
-        tables["record"][identity.run] = _table(pd.DataFrame([_record(of, sizes, identity)]))
+        tables["sizes"][identity.run] = compact.packed(sizes)
+        tables["evaluations"][identity.run] = compact.packed(_evaluations(of, sizes))
+        tables["record"][identity.run] = compact.packed(pd.DataFrame([_record(of, sizes, identity)]))
     if tables["record"]:
         compact.add(results, tables)
     return len(tables["record"]), found - len(tables["record"])
@@ -158,7 +157,3 @@ def _record(rows: pd.DataFrame, sizes: pd.DataFrame, identity: Identity) -> Row:
         "device": "unknown", "allocator": "unknown", "threads": 0, "jobs": UNKNOWN_JOBS, "timed_under": "imported",
     }  # fmt: skip
     return {name: "" if name in TEXTS else math.nan for name in (*READ, *RESOLUTION, *TEXTS)} | known
-
-
-def _table(frame: pd.DataFrame) -> Any:
-    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()

@@ -178,9 +178,8 @@ class RunFolder:
                 yield True
         except BaseException as error:
             stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
             with suppress(OSError):  # of a full disk: the error itself says more
-                self._write_state("interrupted" if stopped else "failed", reason, **self._reached())
+                self._write_state("interrupted" if stopped else "failed", reason_of(error), **self._reached())
             raise
         finally:
             lock.release()
@@ -256,6 +255,11 @@ class RunFolder:
     def _write_state(self, status: str, reason: str, **more: Any) -> None:
         with replacing(self._state) as part:
             part.write_text(json.dumps({"status": status, "reason": reason, **more}))
+
+
+def reason_of(error: object) -> str:
+    """The reason of a run that an error has ended, on one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def write_parquet(path: Path, rows: Sequence[Row], *, columns: Sequence[str] = ()) -> pd.DataFrame:

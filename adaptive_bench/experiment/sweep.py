@@ -2,7 +2,6 @@
 
 import tempfile
 import threading
-from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,9 @@ from adaptive_bench.execution import interruption, ranks
 from adaptive_bench.experiment.build import RunSpec, build
 from adaptive_bench.experiment.plans import Overrides, runs, titles
 from adaptive_bench.experiment.run import message
+from adaptive_bench.experiment.status import counted
 from adaptive_bench.loggers.progress import bars
-from adaptive_bench.schema import check_form
+from adaptive_bench.schema import GOING_ON, check_form
 
 REFRESH = 0.5  # seconds between two looks at the runs' folders
 
@@ -148,15 +148,15 @@ class Watch:
             self._thread.join()
             self.look()
             self.bars.stop()
-        ends = Counter(planned.folder.state()["status"] for planned in self.plans.values())
-        self._print(f"{len(self.plans)} runs: " + ", ".join(f"{count} {status}" for status, count in sorted(ends.items())))
+        states = {run: planned.folder.state() for run, planned in self.plans.items()}
+        self._print(counted(states))
         if like_fixed := self._like_fixed():
             self._print(f"never another size or learning rate than fixed: {', '.join(like_fixed)}")
         lost = 0
         for planned in self.waiting:
-            state = planned.folder.state()
+            state = states[planned.identity.run]
             self._print(f"{state['status']}: {self.titles[planned.identity.run]} ({planned.folder.path}): {state['reason']}")
-            lost += state["status"] not in ("running", "queued")
+            lost += state["status"] not in GOING_ON
         return lost
 
     def _like_fixed(self) -> list[str]:

@@ -31,7 +31,7 @@ def trained(folder: Path, *, conf: Path, more: Path | None = None) -> tuple[Forw
         raise ValueError(
             f"{folder}: it has no {WEIGHTS}; train the run with keep_weights=true, in another results folder if it is finished"
         )
-    check_targets(folder / "config.yaml", conf, more=more)
+    check_targets([folder / "config.yaml"], conf, more=more)
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     device = machine.prepare(device=cfg.device, threads=cfg.threads, jobs=1).device

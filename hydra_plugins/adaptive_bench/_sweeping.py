@@ -1,7 +1,6 @@
 """What all engines share: the jobs of a sweep, what a worker does with one, and how its end is known."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from adaptive_bench.experiment.record import RunFolder
+from adaptive_bench.experiment.record import RunFolder, reason_of
+from adaptive_bench.schema import GOING_ON, HOST
 from hydra_plugins.adaptive_bench.launchers import EngineLauncher
 
 PATIENCE = 60  # seconds that processes have for the checkpoints of their runs when a sweep is ended
@@ -54,7 +54,7 @@ class Work:
         os.chdir(self.directory)
         setup_globals()
         Singleton.set_state(self.singletons)
-        job.folder.note_job(engine=engine, job_id=job_id, host=socket.gethostname(), log=log)
+        job.folder.note_job(engine=engine, job_id=job_id, host=HOST, log=log)
         config = self.composed(job.overrides)
         with open_dict(config):
             config.hydra.job.id, config.hydra.job.num = f"{config.hydra.job.name}_{job.number}", job.number
@@ -67,7 +67,7 @@ class Work:
             hydra_context=self.context,
         )
         if ended.status == JobStatus.FAILED:
-            job.folder.ended("failed", _line(ended._return_value))
+            job.folder.ended("failed", reason_of(ended._return_value))
 
 
 class Engine(Protocol):
@@ -118,17 +118,12 @@ def _job(work: Work, number: int, overrides: tuple[str, ...]) -> Job:
     return Job(number, overrides, planned.folder, planned.config, planned.machine.device)
 
 
-def _line(error: Any) -> str:
-    """As `RunFolder.claimed` has it."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
 def _returned(job: Job) -> JobReturn:
     """The best validation metric of a finished run, or an error; None of one that is queued or that another process trains."""
-    state = job.folder.state()
     if job.folder.finished:
         return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=float(job.folder.record()["best"]))
-    if state["status"] in ("queued", "running"):
+    state = job.folder.state()
+    if state["status"] in GOING_ON:
         return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
     return JobReturn(
         overrides=job.overrides, status=JobStatus.FAILED, _return_value=ValueError(f"{state['status']}: {state['reason']}")

@@ -1,45 +1,14 @@
 """A signal ends a run at its next step, with a checkpoint; in a sweep it ends the workers, too."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 
-SMALL = ("model=mlp", "dataset.train_size=200", "progress=false", "threads=1")
-LONG = (*SMALL, "epochs=400", "scheduler.initial=5", "evaluate_every=100")
+from tests.launchers.sweeps import LONG, left, start, statuses, wait_for_samples, weights
 
-
-def start(*words: str, into: Path) -> subprocess.Popen[str]:
-    """`adaptive-bench train`, whose output goes to files in the folder."""
-    with (into / "out").open("w") as out, (into / "err").open("w") as err:
-        return subprocess.Popen(
-            [sys.executable, "-m", "adaptive_bench", "train", *words, f"results={into / 'results'}"],
-            stdout=out, stderr=err, text=True, start_new_session=True,
-        )  # fmt: skip
-
-
-def states(into: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in (into / "results").glob("runs/*/state.json")]
-
-
-def wait_for_samples(process: subprocess.Popen[str], into: Path, *, runs: int = 1) -> None:
-    until = time.monotonic() + 60
-    while sum(state.get("samples", 0) > 0 for state in states(into)) < runs:
-        assert process.poll() is None, (into / "err").read_text()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-def weights(into: Path) -> dict[str, str]:
-    found = [pd.read_parquet(path).iloc[0] for path in (into / "results").glob("runs/*/record.parquet")]
-    return {record["run"]: record["weights"] for record in found}
+ALONE = {"flags": ()}
 
 
 @pytest.mark.parametrize(
@@ -47,28 +16,28 @@ def weights(into: Path) -> dict[str, str]:
 )
 def test_a_signal_ends_a_run_at_its_next_step_and_it_goes_on(name, tmp_path):
     number = signal.Signals[name]
-    process = start(*LONG, into=tmp_path)
+    process = start(*LONG, into=tmp_path, **ALONE)
     wait_for_samples(process, tmp_path)
     process.send_signal(number)
     assert process.wait(30) == 128 + number
     assert (tmp_path / "err").read_text().splitlines() == [
         f"adaptive-bench: ended by {name}; the same command goes on from what is finished and kept"
     ]
-    (state,) = states(tmp_path)
+    (state,) = left(tmp_path, "state.json").values()
     assert (state["status"], state["reason"]) == ("interrupted", f"Interrupted: {name}")
     assert 0 < state["samples"] < state["budget"] == 400 * 200
     assert any((tmp_path / "results").glob("runs/*/checkpoint.pt"))
     # to its end, as one that was never ended
-    again = start(*LONG, into=tmp_path)
-    (whole_at := tmp_path / "whole").mkdir()
+    again = start(*LONG, into=tmp_path, **ALONE)
+    whole_at = tmp_path / "whole"
     assert again.wait(60) == 0
-    assert start(*LONG, into=whole_at).wait(60) == 0
+    assert start(*LONG, into=whole_at, **ALONE).wait(60) == 0
     assert weights(tmp_path) == weights(whole_at) != {}
 
 
 @pytest.mark.slow
 def test_a_second_interrupt_ends_at_once(tmp_path):
-    process = start(*LONG, "evaluate_every=0.001", "model.hidden=[4000,4000]", into=tmp_path)
+    process = start(*LONG, "evaluate_every=0.001", "model.hidden=[4000,4000]", into=tmp_path, **ALONE)
     wait_for_samples(process, tmp_path)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
@@ -79,7 +48,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [False, True])
 def test_a_signal_to_a_sweep_ends_its_workers_with_checkpoints(group, tmp_path):
-    words = ("-m", *LONG, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3,4")
+    words = (*LONG, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,3,4")
     process = start(*words, into=tmp_path)
     wait_for_samples(process, tmp_path, runs=2)
     if group:  # as a terminal does
@@ -92,8 +61,7 @@ def test_a_signal_to_a_sweep_ends_its_workers_with_checkpoints(group, tmp_path):
         while time.monotonic() < until:
             os.killpg(process.pid, 0)
             time.sleep(0.1)
-    ended = states(tmp_path)
-    assert [state["status"] for state in ended] == ["interrupted"] * 2
+    assert statuses(tmp_path) == ["interrupted"] * 2
     assert len([*(tmp_path / "results").glob("runs/*/checkpoint.pt")]) == 2
     assert "Traceback" not in (tmp_path / "err").read_text()
     assert "2 interrupted, 3 not started" in (tmp_path / "err").read_text()

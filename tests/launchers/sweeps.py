@@ -35,13 +35,13 @@ RECURRENT = ("dataset=markov_text", "model=lstm_small", "dataset.train_size=5000
 
 def start(
     *words: str, into: Path, results: Path | None = None, environment: Mapping[str, str] = os.environ,
-    python: Sequence[str] = (sys.executable,),
+    python: Sequence[str] = (sys.executable,), flags: Sequence[str] = ("-m",),
 ) -> subprocess.Popen[str]:  # fmt: skip
-    """`adaptive-bench train -m`, whose output goes to files in the folder, as do the results unless they go elsewhere."""
+    """`adaptive-bench train` with these flags. Output goes to files in the folder, as do results unless they go elsewhere."""
     into.mkdir(exist_ok=True)
     with (into / "out").open("w") as out, (into / "err").open("w") as err:
         return subprocess.Popen(
-            [*python, "-m", "adaptive_bench", "train", "-m", *words, f"results={results or into / 'results'}"],
+            [*python, "-m", "adaptive_bench", "train", *flags, *words, f"results={results or into / 'results'}"],
             stdout=out, stderr=err, text=True, start_new_session=True, env=dict(environment),
         )  # fmt: skip
 
