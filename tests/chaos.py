@@ -22,8 +22,8 @@ from typing import Any
 
 import pandas as pd
 
-from tests.daemons import Slurm, slurm
-from tests.launchers.sweeps import APART, TINY, left, start
+from tests.daemons import APART, Slurm, apart, end, slurm
+from tests.launchers.sweeps import TINY, left, start
 
 SWEEP = (*TINY, "scheduler=fixed,exponential,gns,divebatch", "scheduler.initial=10", "epochs=400", "checkpoint_seconds=1")
 CLOCKS = ("seconds", "started", "timed_under", "loss_variance")  # columns that may differ, by how they begin
@@ -68,32 +68,16 @@ def kill(sweep: Sweep, chance: random.Random) -> str:
 
 def kill_ray(sweep: Sweep, chance: random.Random) -> str:
     """As `kill`, or Ray's daemon of the machine."""
-    if chance.random() < 0.3 and (raylets := [pid for pid in _apart(sweep.process.pid) if _name(pid) == "raylet"]):
+    if chance.random() < 0.3 and (raylets := [pid for pid in apart(sweep.process.pid) if _name(pid) == "raylet"]):
         os.kill(raylets[0], signal.SIGKILL)
         sweep.process.wait(200)
         said = "raylet SIGKILL"
     else:
-        namespace = _apart(sweep.process.pid)
+        namespace = apart(sweep.process.pid)
         said = kill(sweep, chance)
         if sweep.process.poll() is not None:  # what Ray leaves of a cluster whose driver was killed
-            for pid in namespace:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            end(namespace)
     return said
-
-
-def _apart(pid: int) -> list[int]:
-    """The processes in the network namespace of this one."""
-    found = []
-    with suppress(OSError):
-        own = Path(f"/proc/{pid}/ns/net").readlink()
-        if own == Path("/proc/self/ns/net").readlink():
-            return []  # it is not there yet
-        for each in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if (each / "ns/net").readlink() == own:
-                    found.append(int(each.name))
-    return found
 
 
 def _name(pid: int) -> str:

@@ -6,11 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# Python in a network namespace of its own: Ray listens on every address
+APART = ("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", sys.executable)
 SLURM = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 CONF = """
 ClusterName=one
@@ -40,7 +44,10 @@ JobRequeue=1
 KillWait=10
 GresTypes=gpu
 NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4096 Gres=gpu:2
-PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP GraceTime=30
+PartitionName=urgent Nodes=localhost MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 """
 
 
@@ -63,6 +70,48 @@ def lacking(programs: Sequence[str]) -> str:
     """A reason to skip, or ""."""
     missing = [program for program in programs if shutil.which(program) is None]
     return f"not installed: {', '.join(missing)}" if missing else "" if os.geteuid() == 0 else "slurmd needs root"
+
+
+def apart(pid: int) -> list[int]:
+    """The processes in the network namespace of this one; none where it is our own."""
+    found = []
+    with suppress(OSError):
+        own = Path(f"/proc/{pid}/ns/net").readlink()
+        if own == Path("/proc/self/ns/net").readlink():
+            return []
+        for each in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (each / "ns/net").readlink() == own:
+                    found.append(int(each.name))
+    return found
+
+
+def end(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def ray() -> Iterator[tuple[str, ...]]:
+    """A Ray cluster that was started with no environment of ours; Python beside it, where its address is "auto"."""
+    with tempfile.TemporaryDirectory() as folder:  # not pytest's: the path of a socket has 107 bytes at most
+        holder = subprocess.Popen([*APART, "-c", "import time; time.sleep(3600)"])
+        try:
+            until(lambda: bool(apart(holder.pid)), seconds=30, what="a network namespace")
+            beside = ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
+            until(lambda: "LOOPBACK,UP" in _said(*beside, "ip", "link"), seconds=30, what="its loopback device")
+            words = ("--head", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}")
+            path = f"PATH={os.environ['PATH']}"
+            _said(*beside, "env", "-i", path, str(Path(sys.executable).with_name("ray")), "start", *words)
+            yield (*beside, sys.executable)
+        finally:
+            end(apart(holder.pid))
+            holder.wait()
+
+
+def _said(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 class Slurm:

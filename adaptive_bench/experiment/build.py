@@ -173,13 +173,12 @@ def _plain(cfg: DictConfig, name: str) -> Any:
 
 def _check_request(device: str, engine: DictConfig) -> None:
     """Raises ValueError if an engine of other machines is not told a run's device, which is part of its identity."""
-    name = engine._target_.rpartition(".")[2].removesuffix("Launcher").lower()
     if device == "auto":
-        raise ValueError(f"device=auto: hydra/launcher={name} trains on other machines; set device=cpu or device=cuda")
+        raise ValueError(f"device=auto: hydra/launcher={engine.engine} trains on other machines; set device=cpu or device=cuda")
     if (device == "cuda") != (engine.gpus > 0):
         raise ValueError(
-            f"device={device} and hydra.launcher.gpus={engine.gpus}: with device=cuda, set how many GPUs hydra/launcher={name} "
-            "gives each run; with device=cpu, 0"
+            f"device={device} and hydra.launcher.gpus={engine.gpus}: with device=cuda, set how many GPUs "
+            f"hydra/launcher={engine.engine} gives each run; with device=cpu, 0"
         )
 
 

@@ -23,7 +23,9 @@ def ends(
 ) -> Iterator[tuple[Job, str]]:
     """A run whose process or machine is lost starts again elsewhere, from its checkpoint, `retries` times at most."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    ours = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}  # a running cluster does not have it
+    start = {"include_dashboard": False} if address is None else {"address": address}
+    ray.init(**start, runtime_env={"env_vars": ours}, log_to_driver=False, logging_level=logging.WARNING)
     for number, handler in handlers.items():  # which Ray has replaced by its own
         signal.signal(number, handler)
     train = ray.remote(_train).options(num_cpus=cpus, num_gpus=gpus, max_retries=retries)

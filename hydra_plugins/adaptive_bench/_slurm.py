@@ -24,7 +24,7 @@ OVER = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a job does. After SIGUSR2, which says that it will be pre-empted or that its time is over, it is queued again."""
+    """What a job does. It is queued again when its time is over, or when another job is to have its place."""
 
     work: Work
 
@@ -34,7 +34,7 @@ class Training:
         try:
             self.work(job, **known)
         except Interrupted as ended:
-            if ended.code == 128 + signal.SIGUSR2:
+            if ended.code == 128 + signal.SIGUSR2 or (ended.code == 128 + signal.SIGTERM and _ousted()):
                 job.queue(by=None)
                 job.folder.note_job(**known)
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
@@ -44,6 +44,13 @@ class Training:
     def checkpoint(self, job: Job) -> DelayedSubmission:
         """For submitit: the signal came before the run began."""
         return DelayedSubmission(self, job)
+
+
+def _ousted() -> bool:
+    """Whether this job is being pre-empted: clusters that grant a time for it send SIGTERM, as scancel does."""
+    words = ["scontrol", "--oneliner", "show", "job", os.environ["SLURM_JOB_ID"]]
+    shown = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return " PreemptTime=2" in shown and " JobState=RUNNING " in shown
 
 
 def ends(

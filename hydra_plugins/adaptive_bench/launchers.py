@@ -1,7 +1,7 @@
 """`hydra/launcher=joblib|slurm|ray`. Hydra imports this file at every start, so engines are imported when a sweep is launched."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -10,12 +10,10 @@ from omegaconf import DictConfig
 
 
 class EngineLauncher(Launcher):
-    """Hands the runs of a sweep to its engine. The options are those of conf/hydra/launcher."""
+    """Hands the runs of a sweep to an engine: `_ENGINE.py` beside this file. The options are those of conf/hydra/launcher."""
 
-    engine: ClassVar[str]
-
-    def __init__(self, *, fail_fast: bool, **options: Any) -> None:
-        self.fail_fast, self.options = fail_fast, options
+    def __init__(self, *, engine: str, fail_fast: bool, **options: Any) -> None:
+        self.engine, self.fail_fast, self.options = engine, fail_fast, options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -25,21 +23,3 @@ class EngineLauncher(Launcher):
         from hydra_plugins.adaptive_bench import _sweeping
 
         return _sweeping.launch(self, job_overrides, first=initial_job_idx)
-
-
-class JoblibLauncher(EngineLauncher):
-    """Processes of this machine."""
-
-    engine = "joblib"
-
-
-class SlurmLauncher(EngineLauncher):
-    """An array of jobs of Slurm."""
-
-    engine = "slurm"
-
-
-class RayLauncher(EngineLauncher):
-    """Tasks of a Ray cluster."""
-
-    engine = "ray"

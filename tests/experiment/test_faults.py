@@ -4,11 +4,12 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from adaptive_bench.__main__ import main
 from adaptive_bench.experiment import record
 from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.training import checkpoint
+from tests.daemons import until
 from tests.launchers.sweeps import SHORT, TINY, left, start, statuses, train, wait_for_samples, weights
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
@@ -108,6 +110,41 @@ def test_four_sweeps_at_once_train_each_run_once(tmp_path):
     assert weights(tmp_path) == weights(tmp_path / "alone")
     started = [pd.read_parquet(path)["started"].iloc[0] for path in (tmp_path / "results").glob("runs/*/record.parquet")]
     assert len(started) == 3
+
+
+@contextmanager
+def out_of_memory(pid: int) -> Iterator[None]:
+    """The kernel kills this process for its next page of memory."""
+    group = Path("/sys/fs/cgroup/memory") / f"adaptive_bench_{pid}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group of memory can be made here: {error}")
+    try:
+        (group / "memory.limit_in_bytes").write_text("65536")
+        (group / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{pid}").exists(), seconds=30, what="the end of the process")
+        group.rmdir()
+
+
+@needs_root
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_kills_for_its_memory_is_one_lost_run(tmp_path):
+    words = (*TINY, "epochs=100", "scheduler.initial=5", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2")
+    process = start(*words, into=tmp_path)
+    run, state = next(iter(wait_for_samples(process, tmp_path, runs=2).items()))
+    with out_of_memory(state["pid"]):
+        assert process.wait(200) == 1
+    assert "3 runs: 2 done, 1 lost" in (tmp_path / "err").read_text()
+    assert "SIGKILL" in left(tmp_path, "state.json")[run]["reason"]
+    assert run not in weights(tmp_path)
+    train(*words, into=tmp_path)
+    train(*words, into=tmp_path / "alone")
+    assert weights(tmp_path) == weights(tmp_path / "alone")
 
 
 def test_a_clock_that_was_set_back_stops_nobody(tmp_path, monkeypatch):

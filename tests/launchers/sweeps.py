@@ -13,9 +13,6 @@ import pandas as pd
 
 from adaptive_bench.schedulers import Fixed, Observation
 
-# Python in a network namespace of its own: Ray listens on every address
-APART = ("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", sys.executable)
-
 
 class Breaking(Fixed):
     """Raises an error at the second step."""

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.launchers.sweeps import APART, ENDLESS, LONG, RECURRENT, SHORT, left, start, statuses, train, wait_for_samples, weights
+from tests.daemons import APART, ray
+from tests.launchers.sweeps import ENDLESS, LONG, RECURRENT, SHORT, left, start, statuses, train, wait_for_samples, weights
 
 pytest.importorskip("ray", reason="adaptive_bench[ray] is not installed")
 pytestmark = [
@@ -41,3 +42,15 @@ def test_a_signal_to_the_sweep_ends_its_runs_with_checkpoints(tmp_path):
     assert process.wait(100) == 143
     assert statuses(tmp_path) == ["interrupted"] * 2
     assert len([*(tmp_path / "results").glob("runs/*/checkpoint.pt")]) == 2
+
+
+def test_a_cluster_that_runs_already_trains_a_rule_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text("from adaptive_bench.schedulers import Exponential as Own\n")
+    words = (*SHORT, "scheduler=exponential", "scheduler._target_=mine.Own", "seed=0,1")
+    own = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with ray() as python:
+        address = "hydra.launcher.address=auto"
+        train(*words, *ENGINE, address, into=tmp_path / "there", python=python, environment=own)
+        assert {job["engine"] for job in left(tmp_path / "there", "job.json").values()} == {"ray"}
+    train(*words, into=tmp_path / "alone", environment=own)
+    assert weights(tmp_path / "there") == weights(tmp_path / "alone") != {}

@@ -32,13 +32,17 @@ def test_its_runs_end_as_those_of_one_process_after_the_other(cluster, tmp_path)
     assert all(job["host"] and Path(job["log"]).exists() for job in jobs)
 
 
-def test_what_is_announced_its_end_is_queued_again_and_goes_on(cluster, tmp_path):
+@pytest.mark.parametrize("announced", ["its time is over", "a more urgent job"])
+def test_what_is_announced_its_end_is_queued_again_and_goes_on(cluster, tmp_path, announced):
     words = (*LONG, *ENGINE, "seed=0,1")
     process = start(*words, into=tmp_path, environment=cluster.environment)
     training = wait_for_samples(process, tmp_path, runs=2)
     reached = {run: state["samples"] for run, state in training.items()}
     jobs = left(tmp_path, "job.json")
-    cluster.ask("scancel", "--signal=USR2", *(job["job_id"] for job in jobs.values()))
+    if announced == "its time is over":
+        cluster.ask("scancel", "--signal=USR2", *(job["job_id"] for job in jobs.values()))
+    else:
+        cluster.ask("sbatch", "--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 1")
     until(lambda: statuses(tmp_path) == ["queued"] * 2, seconds=60, what="both to be queued again")
     assert all(state["samples"] >= reached[run] for run, state in left(tmp_path, "state.json").items())
     assert process.wait(200) == 0, (tmp_path / "err").read_text()

@@ -162,7 +162,7 @@ def test_a_resumed_run_does_not_start_over(tmp_path):
     assert len(kept["steps"]["step"]) == kept["steps"]["step"][-1]
 
 
-@pytest.mark.parametrize("offset", [0, 31, 32, 33, 500, -1])
+@pytest.mark.parametrize("offset", [0, 1, 31, 32, 33, *range(100, 1500, 100), -1])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(tmp_path, offset):
     path = tmp_path / "checkpoint.pt"
     for samples in (1, 2):
