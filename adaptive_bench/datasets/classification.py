@@ -58,8 +58,8 @@ class Classification(Task):
                 chosen = logits.squeeze(1) > 0 if self.outputs == 1 else logits.argmax(1)
                 correct = correct + (chosen == targets).sum()
         model.train()
-        count = self.size(split)
-        return Evaluation(value=100 * correct.item() / count, loss=loss.item() / count)
+        (of_loss, of_correct), count = torch.stack((loss, correct)).tolist(), self.size(split)  # one wait for the device
+        return Evaluation(value=100 * of_correct / count, loss=of_loss / count)
 
     def size(self, split: str) -> int:
         return len(self.held_out[split].targets)

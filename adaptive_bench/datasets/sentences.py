@@ -50,13 +50,15 @@ class Sentences(Task):
 
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
         """exp of the mean cross-entropy over all tokens of the split, whatever the batches of training are."""
-        stream = self.held_out[split]
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         model.eval()
         with torch.inference_mode():
-            total = sum(_cross_entropy(model, batch).item() for _, batch in _by_length(stream))
+            for _, batch in _by_length(self.held_out[split]):
+                total = total + _cross_entropy(model, batch)
         model.train()
-        loss = torch.tensor(total / self.size(split), dtype=torch.float64)
-        return Evaluation(value=loss.exp().item(), loss=loss.item())  # infinite where math.exp would raise OverflowError
+        loss = total / self.size(split)
+        value, of_loss = torch.stack((loss.exp(), loss)).tolist()  # one wait for the device
+        return Evaluation(value=value, loss=of_loss)  # infinite where math.exp would raise OverflowError
 
     def size(self, split: str) -> int:
         return self.held_out[split].epoch_samples

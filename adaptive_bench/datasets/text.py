@@ -69,15 +69,17 @@ class LanguageModelling(Task):
         Columns and blocks are the same for every scheduler. The length of the blocks does not matter to a model that carries a
         state; for a model without a state the block is its context.
         """
-        stream, carried, total = ColumnStream(self.held_out[split]), CarriedState(), 0.0
+        stream, carried = ColumnStream(self.held_out[split]), CarriedState()
+        total = torch.zeros((), dtype=torch.float64, device=self.held_out[split].device)
         shape = replace(self.evaluation_shape, block=min(self.evaluation_shape.block, stream.epoch_samples))
         model.eval()
         with torch.inference_mode():
             while stream.epoch == 0:
-                total += _cross_entropy(model, stream.take(shape), carried).item()
+                total = total + _cross_entropy(model, stream.take(shape), carried)
         model.train()
-        loss = torch.tensor(total / self.size(split), dtype=torch.float64)
-        return Evaluation(value=loss.exp().item(), loss=loss.item())  # infinite where math.exp would raise OverflowError
+        loss = total / self.size(split)
+        value, of_loss = torch.stack((loss.exp(), loss)).tolist()  # one wait for the device
+        return Evaluation(value=value, loss=of_loss)  # infinite where math.exp would raise OverflowError
 
     def size(self, split: str) -> int:
         return len(self.held_out[split]) - 1  # the first token is not predicted

@@ -12,6 +12,7 @@ from adaptive_bench.estimators.inner_products import why_not
 from adaptive_bench.estimators.microbatch import MicroBatch
 from adaptive_bench.estimators.per_sample import PerSample
 from adaptive_bench.estimators.request import BackwardRequest, Finish
+from adaptive_bench.estimators.vector import Scalar
 from adaptive_bench.stats import Stat
 
 LEAST = 32  # rows: from two of 16, tr(Sigma) has a standard deviation of 95 % and is negative in a quarter of the steps
@@ -47,7 +48,7 @@ class Auto(GradientEstimator):
         self.chosen = self._choose(model, needs)
         self.chosen._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
-    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
+    def _measure(self, work: BackwardRequest) -> tuple[Scalar, Finish]:
         if self.chosen is None or work.needs - self.chosen.provides:
             self.chosen = self._choose(work.model, work.needs)
         return self.chosen._measure(work)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from adaptive_bench.estimators.entropy import Entropy
 from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS
 from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, Finish
-from adaptive_bench.estimators.vector import component_variance, total_sq_norm
+from adaptive_bench.estimators.vector import Scalar, component_variance, numbers, total_sq_norm
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.memory import Gauge, gauge, ran_out, trim_heap
 from adaptive_bench.execution.physical_batch import PhysicalBatch
@@ -66,7 +66,7 @@ class GradientEstimator(ABC):
     ) -> BackwardResult:
         """Replace every `.grad` by the gradient of the batch's mean loss and measure `needs` on the way.
 
-        If the loss is not finite it comes back at once, and every `.grad` is None. `loss_scale` multiplies the loss of the
+        If the loss is not finite every `.grad` is None, and there are no statistics. `loss_scale` multiplies the loss of the
         backward pass only, as half precision wants it: loss, gradient and statistics come back without it. A gradient that is
         not finite stays as it is, for the caller to see; there are no statistics then, and the sum over the epoch leaves it out.
         `chunks` says how many rows go through the model at once. If memory runs out, the pass is made again in smaller chunks,
@@ -112,16 +112,20 @@ class GradientEstimator(ABC):
             before.restore()  # outside `except`: the exception keeps the activations alive
             trim_heap()
         chunks.fitted(batch, measured=bool(needs))
-        loss, *rows = ranks.all_reduce(share, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
-        physical_batch = int(max(rows))
-        if not math.isfinite(loss):
-            model.zero_grad(set_to_none=True)
-            return BackwardResult(loss=loss, stats={}, physical_batch=physical_batch)
+        of_all, *rows = ranks.all_reduce(share, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
         of_pieces, stats = finish(), dict[Stat, float]()
+        wanted: Scalar = 0.0
+        gradients = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
         if needs:
             with clock.running("measure"):
-                stats = self._statistics(work, of_pieces, memory)
-        return BackwardResult(loss=loss, stats=stats, physical_batch=physical_batch)
+                wanted = total_sq_norm(gradients.values())
+        loss, sq_norm = numbers([of_all, wanted])  # a device's first wait of the step, and without needs its last one
+        if not math.isfinite(loss):
+            model.zero_grad(set_to_none=True)
+        elif needs and math.isfinite(sq_norm):
+            with clock.running("measure"):
+                stats = self._statistics(work, gradients, sq_norm, of_pieces, memory)
+        return BackwardResult(loss=loss, stats=stats, physical_batch=int(max(rows)))
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
         """Those of the needs that are measured by hooks on modules, which compiled code may skip."""
@@ -132,7 +136,7 @@ class GradientEstimator(ABC):
         """Raises ValueError if this model cannot be seen in pieces, or batches of these sizes on so many ranks cannot."""
 
     @abstractmethod
-    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
+    def _measure(self, work: BackwardRequest) -> tuple[Scalar, Finish]:
         """One rank's backward pass of its part of the batch, with every `.grad` None before: its share of the loss, and the rest.
 
         It must not communicate: when memory runs out, this pass is repeated on one rank only.
@@ -148,15 +152,12 @@ class GradientEstimator(ABC):
     def _statistics(
         self,
         work: BackwardRequest,
-        pieces: Callable[[float], Mapping[Stat, float]] | None,
+        gradients: Mapping[str, Tensor],
+        sq_norm: float,
+        pieces: Callable[[float], Mapping[Stat, Scalar]] | None,
         memory: Gauge | None,
     ) -> dict[Stat, float]:
-        named = work.model.named_parameters()
-        gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
-        sq_norm = total_sq_norm(gradients.values())
-        if not math.isfinite(sq_norm):
-            return {}
-        stats = {Stat.GRAD_NORM: math.sqrt(sq_norm)}
+        stats: dict[Stat, Scalar] = {Stat.GRAD_NORM: math.sqrt(sq_norm)}
         if work.entropy is not None:
             stats[Stat.ENTROPY] = work.entropy.value(work.ranks)
         if Stat.COMPONENT_VARIANCE in work.needs:
@@ -168,10 +169,10 @@ class GradientEstimator(ABC):
             stats |= pieces(sq_norm)
         if work.needs & EPOCH:
             self._add_to_epoch(gradients, len(work.batch))
-            stats[Stat.EPOCH_GRAD_SQ_NORM] = sq_norm = total_sq_norm(self._epoch_sum.values())
+            stats[Stat.EPOCH_GRAD_SQ_NORM] = of_epoch = total_sq_norm(self._epoch_sum.values())
             if Stat.EPOCH_COMPONENT_VARIANCE in work.needs:
-                stats[Stat.EPOCH_COMPONENT_VARIANCE] = component_variance(self._epoch_sum.values(), sq_norm=sq_norm)
-        return {stat: stats[stat] for stat in work.needs}
+                stats[Stat.EPOCH_COMPONENT_VARIANCE] = component_variance(self._epoch_sum.values(), sq_norm=of_epoch)
+        return dict(zip(work.needs, numbers([stats[stat] for stat in work.needs]), strict=True))
 
     def _add_to_epoch(self, gradients: Mapping[str, Tensor], samples: int) -> None:
         for name, gradient in gradients.items():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.estimators.tiles import tile_size, wide
+from adaptive_bench.estimators.vector import Scalar
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.ranks import Ranks
 
@@ -25,12 +26,12 @@ class Entropy:
 
     clock: Clock
     real: Tensor | None = field(default=None, init=False)  # which positions of the next pass are real; None: all
-    _total: Tensor | float = field(default=0.0, init=False)
+    _total: Scalar = field(default=0.0, init=False)
     _positions: int = field(default=0, init=False)
 
-    def value(self, ranks: Ranks) -> float:
+    def value(self, ranks: Ranks) -> Scalar:
         """The mean so far, over all ranks; nan if the model was never called."""
-        total, positions = ranks.all_reduce(float(self._total), self._positions)
+        total, positions = ranks.all_reduce(self._total, self._positions)
         return total / positions if positions else math.nan
 
     @contextmanager

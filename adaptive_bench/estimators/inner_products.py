@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adaptive_bench.estimators.request import BackwardRequest
 from adaptive_bench.estimators.tiles import wide
-from adaptive_bench.estimators.vector import total_sq_norm
+from adaptive_bench.estimators.vector import Scalar, total_sq_norm
 
 UNLIKE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # another forward pass is not the same function
 
@@ -24,7 +24,7 @@ def why_not(model: nn.Module) -> str | None:
     return None
 
 
-def inner_product_variance(work: BackwardRequest) -> float:
+def inner_product_variance(work: BackwardRequest) -> Scalar:
     """(1 / (B - 1)) sum_i (<g_i, g> - |g|^2)^2 over all rows i of the batch, g in the `.grad`s; nan for a single row.
 
     <g_i, g> is the derivative of row i's loss along g: that of the mean loss by the model's output of row i, times B, times the
@@ -33,13 +33,14 @@ def inner_product_variance(work: BackwardRequest) -> float:
     """
     samples = len(work.batch)
     gradient = {name: parameter.grad for name, parameter in work.model.named_parameters() if parameter.grad is not None}
-    along, sq_norm, sq_deviations = _Along(work.model, gradient), total_sq_norm(gradient.values()), 0.0
+    along, sq_norm = _Along(work.model, gradient), total_sq_norm(gradient.values())
+    sq_deviations: Scalar = 0.0
     first, end = work.ranks.share(samples, least=2)
     for start, stop in work.chunks.spans(first, end, width=work.batch.width):
         loss = work.loss_fn(along, work.batch.rows(start, stop))
         (by_output,) = torch.autograd.grad(loss, along.output)
         by_row = (wide(by_output) * wide(along.tangent)).flatten(1).sum(1) * (stop - start)
-        sq_deviations += float((by_row - sq_norm).square().sum())
+        sq_deviations = sq_deviations + (by_row - sq_norm).square().sum().double()
     (total,) = work.ranks.all_reduce(sq_deviations)
     return total / (samples - 1) if samples > 1 else float("nan")
 

@@ -14,6 +14,7 @@ from adaptive_bench.estimators.base import GradientEstimator
 from adaptive_bench.estimators.microbatch_sums import MicrobatchSums
 from adaptive_bench.estimators.moments import RATIO, SPREAD
 from adaptive_bench.estimators.request import BackwardRequest, Finish
+from adaptive_bench.estimators.vector import Scalar
 from adaptive_bench.execution.physical_batch import nearly_equal
 from adaptive_bench.stats import Stat
 from adaptive_bench.validation import Several, check_fields
@@ -57,7 +58,7 @@ class MicroBatch(GradientEstimator):
                 stacklevel=3,
             )
 
-    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
+    def _measure(self, work: BackwardRequest) -> tuple[Scalar, Finish]:
         samples = len(work.batch)
         count = min(self.chunks, samples)
         halves = (samples - samples // 2, count // 2), (samples // 2, count - count // 2)
@@ -65,15 +66,14 @@ class MicroBatch(GradientEstimator):
         if Stat.HALVES_COSINE in work.needs and count > 1:  # the cut between the halves is one between micro-batches
             sizes = [size for rows, parts in halves for size in nearly_equal(rows, parts)]
         first, end = work.ranks.share(len(sizes))
-        spread, loss = MicrobatchSums(sizes=sizes, first=first, needs=work.needs, ranks=work.ranks), 0.0
+        spread = MicrobatchSums(sizes=sizes, first=first, needs=work.needs, ranks=work.ranks)
+        loss: Scalar = 0.0
         for start, stop in list(pairwise(accumulate(sizes, initial=0)))[first:end]:
-            loss += (stop - start) / samples * work.backward((start, stop))
-            if not math.isfinite(loss):
-                break
+            loss = loss + (stop - start) / samples * work.backward((start, stop))
             with work.clock.running("measure"):
                 spread.take(work.model)
 
-        def finish() -> Callable[[float], dict[Stat, float]]:
+        def finish() -> Callable[[float], dict[Stat, Scalar]]:
             spread.add_up(work.model)
             with work.clock.running("measure"):
                 return spread.finish()
@@ -115,13 +115,13 @@ class Sheet(GradientEstimator):
         share_equally("microbatches", self.microbatches, ranks=ranks)
         self._split._check_model(model, needs, multiple_of=multiple_of, ranks=ranks)
 
-    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
+    def _measure(self, work: BackwardRequest) -> tuple[Scalar, Finish]:
         loss, finish = self._split._measure(work)
         if len(work.batch) % self.microbatches == 0:
             return loss, finish
         unknown = {Stat.MICROBATCH_RATIO: math.nan, Stat.MICROBATCHES: float(self.microbatches)}
 
-        def without_ratio() -> Callable[[float], dict[Stat, float]]:
+        def without_ratio() -> Callable[[float], dict[Stat, Scalar]]:
             pieces = finish()
             return lambda sq_norm: {**pieces(sq_norm), **unknown}
 

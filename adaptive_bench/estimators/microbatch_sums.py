@@ -6,10 +6,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from adaptive_bench.estimators.moments import SPREAD, moments
-from adaptive_bench.estimators.vector import cosine, inner_product, total_sq_norm
+from adaptive_bench.estimators.vector import Scalar, cosine, inner_product, total_sq_norm
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.stats import Stat
 
@@ -28,7 +29,7 @@ class MicrobatchSums:
     needs: AbstractSet[Stat]
     first: int = 0  # which of them is the first one of this rank
     ranks: Ranks = field(default_factory=Ranks)
-    _weighted_sq_norms: float = field(default=0.0, init=False)  # sum_j b_j |h_j|^2
+    _weighted_sq_norms: Scalar = field(default=0.0, init=False)  # sum_j b_j |h_j|^2
     _halves: tuple[Gradient, Gradient] = field(default_factory=lambda: ({}, {}), init=False)  # sums of (b_j / B) h_j
     _taken: int = field(default=0, init=False)  # by this rank
     _kept: list[Gradient] = field(default_factory=list, init=False)
@@ -60,7 +61,7 @@ class MicrobatchSums:
         self._halves = self.ranks.sum(first, over=over), self.ranks.sum(second, over=over)
         (self._weighted_sq_norms,) = self.ranks.all_reduce(self._weighted_sq_norms)
 
-    def finish(self) -> Callable[[float], dict[Stat, float]]:
+    def finish(self) -> Callable[[float], dict[Stat, Scalar]]:
         """Put the batch gradient g into the `.grad`s. Returns the statistics as a function of |g|^2. The last call."""
         first, second = self._halves
         halves_cosine = cosine(first, second) if Stat.HALVES_COSINE in self.needs else math.nan
@@ -69,12 +70,12 @@ class MicrobatchSums:
         for parameter, part in first.items():
             parameter.grad = part
         asked = self.needs & SPREAD
-        measured = {Stat.HALVES_COSINE: halves_cosine, Stat.MICROBATCHES: float(len(self.sizes))}
+        measured: dict[Stat, Scalar] = {Stat.HALVES_COSINE: halves_cosine, Stat.MICROBATCHES: float(len(self.sizes))}
         measured |= self._around(first) if asked else {}
         seen = partial(moments, samples=sum(self.sizes), count=len(self.sizes), weighted_sq_norms=self._weighted_sq_norms)
         return lambda sq_norm: seen(sq_norm) | measured
 
-    def _around(self, mean: Gradient) -> dict[Stat, float]:
+    def _around(self, mean: Gradient) -> dict[Stat, Scalar]:
         """What is measured around the batch gradient g; nan for a single micro-batch.
 
         MICROBATCH_RATIO: R = sum_j (b_j / B) |h_j - g|^2 / |g|^2 = sum_j b_j |h_j|^2 / (B |g|^2) - 1 = (k - 1) V / (B |g|^2),
@@ -88,7 +89,7 @@ class MicrobatchSums:
         count, sq_norm = len(self.sizes), total_sq_norm(mean.values())
         if count < 2:
             return {Stat.MICROBATCH_RATIO: math.nan, Stat.INNER_PRODUCT_VARIANCE: math.nan}
-        ratio = self._weighted_sq_norms / (sum(self.sizes) * sq_norm) - 1 if sq_norm > 0 else math.nan
+        ratio = torch.where(sq_norm > 0, self._weighted_sq_norms / (sum(self.sizes) * sq_norm) - 1, math.nan)
         deviations = (inner_product(gradient, mean) - sq_norm for gradient in self._kept)
         kept = zip(self.sizes[self.first :], deviations, strict=False)
         (weighted,) = self.ranks.all_reduce(sum(size * deviation * deviation for size, deviation in kept))

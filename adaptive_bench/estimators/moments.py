@@ -2,6 +2,7 @@
 
 import math
 
+from adaptive_bench.estimators.vector import Scalar
 from adaptive_bench.stats import Stat
 
 MOMENTS = frozenset({Stat.GRAD_SQ_NORM, Stat.GRAD_VARIANCE, Stat.MEAN_SAMPLE_SQ_NORM})
@@ -10,7 +11,7 @@ SPREAD = RATIO | {Stat.HALVES_COSINE, Stat.INNER_PRODUCT_VARIANCE}  # what gradi
 IN_PIECES = MOMENTS | SPREAD  # what takes more than the batch gradient
 
 
-def moments(sq_norm: float, *, samples: int, count: int, weighted_sq_norms: float) -> dict[Stat, float]:
+def moments(sq_norm: Scalar, *, samples: int, count: int, weighted_sq_norms: Scalar) -> dict[Stat, Scalar]:
     """Unbiased estimates from a batch of B samples seen as k pieces of b_j samples with mean gradients h_j.
 
     B is `samples`, k is `count`, `sq_norm` = |g|^2 of the batch gradient g = sum_j (b_j / B) h_j, and `weighted_sq_norms` =

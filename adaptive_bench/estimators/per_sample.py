@@ -18,6 +18,7 @@ from adaptive_bench.estimators.inner_products import inner_product_variance, why
 from adaptive_bench.estimators.layers import mean_sample_sq_norm
 from adaptive_bench.estimators.moments import MOMENTS, moments
 from adaptive_bench.estimators.request import BackwardRequest, Finish
+from adaptive_bench.estimators.vector import Scalar
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
@@ -55,14 +56,14 @@ class PerSample(GradientEstimator):
         if Stat.INNER_PRODUCT_VARIANCE in needs and (reason := why_not(model)):
             raise ValueError(f"inner products cannot be measured on this model by sample: {reason}; choose estimator=microbatch")
 
-    def _measure(self, work: BackwardRequest) -> tuple[float, Finish]:
+    def _measure(self, work: BackwardRequest) -> tuple[Scalar, Finish]:
         samples = len(work.batch)
         with work.clock.running("measure"):
             modules, rows = covered_modules(work.model), self._draw(work.batch)
-        recorder = _Recorder(modules, rows=rows, clock=work.clock)
+        recorder = _Recorder(modules, rows=rows, device=work.batch.targets.device, clock=work.clock)
         loss = work.backward(around=recorder.taking)
 
-        def finish() -> Callable[[float], dict[Stat, float]]:
+        def finish() -> Callable[[float], dict[Stat, Scalar]]:
             recorder.refuse_unseen()
             work.add_up()
             # a share of the gradient is loss_scale g_i / B: of the mean loss, and with the scale still in it
@@ -77,12 +78,12 @@ class PerSample(GradientEstimator):
         return loss, finish
 
     def _draw(self, batch: Batch) -> Tensor | None:
-        """Sorted positions of the rows to measure; None for all of them."""
+        """Sorted positions of the rows to measure, on the CPU; None for all of them."""
         chosen = max(math.ceil(len(batch) * self.fraction), self.least)
         if chosen >= len(batch):
             return None
         rows = torch.randperm(len(batch), generator=self.generator)[:chosen]
-        return rows.sort().values.to(batch.targets.device)
+        return rows.sort().values
 
 
 class _Recorder:
@@ -91,8 +92,8 @@ class _Recorder:
     The hook is on the output tensor: hooks on a module's backward pass forbid in-place operations after it.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], *, rows: Tensor | None, clock: Clock) -> None:
-        self._modules, self._rows, self._clock = list(modules), rows, clock
+    def __init__(self, modules: Iterable[nn.Module], *, rows: Tensor | None, device: torch.device, clock: Clock) -> None:
+        self._modules, self._rows, self._device, self._clock = list(modules), rows, device, clock
         self._sums: list[Tensor] = []  # of the chosen rows' squared norms, by module and chunk
         self._seen: set[nn.Module] = set()
         self._samples, self._chosen = 0, rows  # of the chunk, whose chosen rows are counted from its first one
@@ -105,7 +106,8 @@ class _Recorder:
         with self._clock.running("measure"):
             self._samples, self._inputs = stop - start, {}
             if self._rows is not None:
-                self._chosen = self._rows[(self._rows >= start) & (self._rows < stop)] - start
+                within = self._rows[(self._rows >= start) & (self._rows < stop)] - start
+                self._chosen = within.to(self._device, non_blocking=True)
         self._handles = [module.register_forward_hook(self._keep) for module in self._modules]
         try:
             yield
@@ -137,9 +139,9 @@ class _Recorder:
             with self._clock.running("measure"):
                 self._sums.append(mean_sample_sq_norm(module, inputs, gradient, rows=self._chosen).sum())
 
-    def sum_of_sq_shares(self) -> float:
+    def sum_of_sq_shares(self) -> Scalar:
         """Over the chosen rows of this rank and all parameters; there may be none."""
-        return float(torch.stack(self._sums).sum()) if self._sums else 0.0
+        return torch.stack(self._sums).sum().double() if self._sums else 0.0
 
     def refuse_unseen(self) -> None:
         """Raises ValueError if a parameter got a gradient although its module was never called."""

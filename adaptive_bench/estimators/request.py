@@ -1,6 +1,5 @@
 """One backward pass: what is to be done, and what came of it."""
 
-import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from adaptive_bench.estimators.entropy import Entropy
+from adaptive_bench.estimators.vector import Scalar
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
@@ -18,7 +18,7 @@ from adaptive_bench.streams.base import IGNORED, Batch, LossFunction
 Around = Callable[[int, int], AbstractContextManager[None]]  # entered for each chunk with its rows [start, stop)
 # What follows a rank's own backward pass, once all ranks have made theirs: puts the batch gradient g into the `.grad`s. What it
 # returns gives, from |g|^2, the statistics that the pieces of the batch show.
-Finish = Callable[[], Callable[[float], Mapping[Stat, float]]]
+Finish = Callable[[], Callable[[float], Mapping[Stat, Scalar]]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,17 +36,17 @@ class BackwardRequest:
     entropy: Entropy | None = None  # where it is measured; is told which positions of a chunk are padding
     physical_batch: int = field(default=0, init=False)  # rows of the largest chunk so far
 
-    def backward(self, rows: tuple[int, int] | None = None, *, around: Around = lambda start, stop: nullcontext()) -> float:
+    def backward(self, rows: tuple[int, int] | None = None, *, around: Around = lambda start, stop: nullcontext()) -> Scalar:
         """The mean loss of the rows [first, end), and its gradient in every `.grad`, which has to be None before.
 
         Without `rows`, this rank's share of the batch, and the share that its rows have in the batch's mean loss; at least two
         rows, since BatchNorm cannot normalise a single one. The chunks, weighted by their rows, add up to that gradient. The
         pass is that of loss_scale times the loss, so that small gradients survive half precision; the gradients come back
-        divided by it. If the loss is not finite, it comes back at once, and every `.grad` is None.
+        divided by it.
         """
         first, end = rows or self.ranks.share(len(self.batch), least=2)
         of = end - first if rows else len(self.batch)
-        total = 0.0
+        total: Scalar = 0.0
         for start, stop in self.chunks.spans(first, end, width=self.batch.width):
             self.physical_batch = max(self.physical_batch, stop - start)
             share = (stop - start) / of
@@ -56,10 +56,7 @@ class BackwardRequest:
             positions = (stop - start) * self.batch.width
             with around(start, stop), self.chunks.watched(positions, measured=bool(self.needs), clock=self.clock):
                 loss = self.loss_fn(self.model, chunk)
-                total += share * loss.item()
-                if not math.isfinite(total):
-                    self.model.zero_grad(set_to_none=True)
-                    return total
+                total = total + share * loss.detach().double()
                 (loss * (share * self.loss_scale)).backward()  # type: ignore[no-untyped-call]
         if self.loss_scale != 1:
             for parameter in self.model.parameters():

@@ -52,7 +52,8 @@ class Precision:
         if self.name != "fp16":
             return False
         scale, self._good_steps = self.loss_scale, self._good_steps + 1
-        overflow = not all(bool(each.grad.isfinite().all()) for each in parameters if each.grad is not None)
+        finite = [each.grad.isfinite().all() for each in parameters if each.grad is not None]
+        overflow = bool(finite) and not torch.stack(finite).all()
         if overflow:
             self.loss_scale, self._good_steps = scale / 2, 0
         elif self._good_steps == GOOD_STEPS:

@@ -47,13 +47,13 @@ class Ranks:
         start = sum(shares[: self.rank])
         return start, start + sum(shares[self.rank : self.rank + 1])  # empty for ranks without items
 
-    def all_reduce(self, *values: float) -> list[float]:
-        """The sum of each value over the ranks."""
+    def all_reduce(self, *values: Tensor | float) -> list[Tensor | float]:
+        """The sum of each value over the ranks, as numbers; a single rank's values as they are."""
         if self.count == 1:
             return list(values)
-        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        sums = torch.tensor([float(value) for value in values], dtype=torch.float64, device=self.device)
         self._call(distributed.all_reduce, sums)
-        totals: list[float] = sums.tolist()
+        totals: list[Tensor | float] = sums.tolist()
         return totals
 
     def sum(self, parts: Mapping[nn.Parameter, Tensor], *, over: Sequence[nn.Parameter]) -> dict[nn.Parameter, Tensor]:

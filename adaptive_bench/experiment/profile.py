@@ -181,7 +181,8 @@ class Steps:
 
     def _spent(self) -> float:
         """Training seconds as tables have them."""
-        return self.trainer.clock.seconds["train"] + self.trainer.clock.seconds["measure"]
+        seconds = self.trainer.clock.state_dict()
+        return seconds["train"] + seconds["measure"]
 
 
 def largest_that_fits(fits: Callable[[int], bool], *, limit: int, first: int = 1) -> int:

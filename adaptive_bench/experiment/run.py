@@ -18,7 +18,6 @@ from omegaconf import DictConfig
 
 from adaptive_bench.datasets.sentences import Sentences
 from adaptive_bench.execution import compilation, interruption, ranks
-from adaptive_bench.execution.clock import NAMES
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.experiment.build import RunSpec, build, plan
 from adaptive_bench.experiment.recorded import calibration_samples
@@ -127,7 +126,7 @@ def _about(planned: RunSpec, trainer: Trainer) -> Row:
 
 def _outcome(trainer: Trainer, *, status: str, reason: str) -> Row:
     values = {split: [row["value"] for row in trainer.evaluations if row["split"] == split] for split in ("validation", "test")}
-    seconds = {f"seconds_{name}": trainer.clock.seconds[name] for name in NAMES}
+    seconds = {f"seconds_{name}": value for name, value in trainer.clock.state_dict().items()}
     chunks = [row["physical_batch"] for row in trainer.steps]
     return {
         "status": status,

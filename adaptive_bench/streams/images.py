@@ -41,7 +41,7 @@ class ImageStream(PermutedStream):
         std: Sequence[float],
         augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__(Order(len(images), seed=seed))
+        super().__init__(Order(len(images), seed=seed, device=images.device))
         self.images = images
         self.labels = labels
         self.normalise = Normalisation(images.shape[1:], mean=mean, std=std, device=images.device)
@@ -50,11 +50,10 @@ class ImageStream(PermutedStream):
 
     def _load(self, piece: Piece) -> Batch:
         indices = self.order.indices(piece)
-        on_device = indices.to(self.images.device)
-        images = self.images[on_device]
+        images = self.images[indices]
         if self.augmentation.crop or self.augmentation.flip:
-            images = augment(images, self._draws(piece.epoch)[indices].to(images.device), crop=self.augmentation.crop)
-        return Batch(self.normalise(images), self.labels[on_device])
+            images = augment(images, self._draws(piece.epoch)[indices], crop=self.augmentation.crop)
+        return Batch(self.normalise(images), self.labels[indices])
 
     def plain(self, indices: Tensor) -> Batch:
         """These samples of the data set without augmentation; the position of the stream does not change."""
@@ -67,7 +66,7 @@ class ImageStream(PermutedStream):
             generator = epoch_generator(self.order.seed, epoch, purpose=1)
             high = (2 * self.augmentation.crop + 1, 2 * self.augmentation.crop + 1, 1 + self.augmentation.flip)
             columns = [torch.randint(bound, (len(self.images),), generator=generator) for bound in high]
-            self._cached = epoch, torch.stack(columns, dim=1)
+            self._cached = epoch, torch.stack(columns, dim=1).to(self.images.device)
         return self._cached[1]
 
 

@@ -36,11 +36,13 @@ class Ranking:
 class Order:
     """The order of samples: a permutation per epoch, a function of (seed, epoch) and of a curriculum's scores."""
 
-    def __init__(self, length: int, *, seed: int) -> None:
+    def __init__(self, length: int, *, seed: int, device: torch.device | None = None) -> None:
+        """`device`: where the indices are wanted; the CPU if it is None."""
         if length < 1:
             raise ValueError(f"a stream needs at least one sample, got {length}")
         self.length = length
         self.seed = seed
+        self.device = device or torch.device("cpu")
         self.epoch = 0
         self.position = 0
         self._ranking: Ranking | None = None
@@ -79,7 +81,8 @@ class Order:
         """The data set's indices at these positions, int64."""
         if self._cached is None or self._cached[0] != piece.epoch:
             shuffled = torch.randperm(self.length, generator=epoch_generator(self.seed, piece.epoch, purpose=0))
-            self._cached = piece.epoch, self._ranking.sort(shuffled, epoch=piece.epoch) if self._ranking else shuffled
+            sorted_ = self._ranking.sort(shuffled, epoch=piece.epoch) if self._ranking else shuffled
+            self._cached = piece.epoch, sorted_.to(self.device)  # once an epoch: a device is not waited for at every step
         return self._cached[1][piece.start : piece.stop]
 
     def seek(self, epoch: int, position: int) -> None:

@@ -11,7 +11,7 @@ class VectorStream(PermutedStream):
     """Samples served unchanged: `inputs` (n, ...) and `targets` (n, ...), already on the device."""
 
     def __init__(self, inputs: Tensor, targets: Tensor, *, seed: int) -> None:
-        super().__init__(Order(len(inputs), seed=seed))
+        super().__init__(Order(len(inputs), seed=seed, device=inputs.device))
         self.inputs = inputs
         self.targets = targets
 

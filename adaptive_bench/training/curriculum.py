@@ -100,6 +100,7 @@ class Curriculum:
             raise ValueError(
                 f"lr={self.lr}: the loss of the scoring epochs is no finite number any more; a smaller one is expected"
             )
+        clock.settle()
         found = Scores(difficulty, clock.seconds["measure"])
         cache.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save({"difficulty": found.difficulty, "seconds": found.seconds}, cache)

@@ -201,6 +201,7 @@ class Trainer:
         with self.clock.running("evaluate"), self.precision.autocast():
             self.ranks.broadcast(self.model)
             result = self.ranks.from_first(self.task.evaluate(self.model, split))
+        self.clock.settle()
         self._record("evaluation", self.evaluations, {"split": split, "value": result.value, "loss": result.loss})
         if not math.isfinite(result.loss):
             raise Diverged(f"the {split} loss became {result.loss} at step {len(self.steps)}, sample {self.samples}")
@@ -234,7 +235,11 @@ class Trainer:
             state = {name: part.state_dict() for name, part in self._stateful().items()}
             state |= {"samples": self.samples, "steps": pack(self.steps), "evaluations": self.evaluations}
             state |= {"timed_under": self.timed_under}
-            state |= {"ranks": self.ranks.gather({"random": random_state(), "physical_batch": self.physical_batch.state_dict()})}
+            state |= {
+                "ranks": self.ranks.gather(
+                    {"random": random_state(self.device), "physical_batch": self.physical_batch.state_dict()}
+                )
+            }
             if self.ranks.is_first:
                 save(state, self.checkpoint, keep_previous=True)
         self.saved = time.monotonic()
@@ -257,7 +262,7 @@ class Trainer:
         self.timed_under = list(dict.fromkeys([*state["timed_under"], self.conditions]))
         own = state["ranks"][self.ranks.rank]
         self.physical_batch.load_state_dict(own["physical_batch"])
-        restore_random_state(own["random"])
+        restore_random_state(own["random"], self.device)
 
     def _stateful(self) -> dict[str, Any]:
         return {

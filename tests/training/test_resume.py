@@ -201,12 +201,12 @@ def test_an_unreadable_checkpoint_is_named(tmp_path, content):
 
 
 def test_the_generator_that_dropout_draws_from_is_kept(tmp_path):
-    state = snapshot.random_state()
+    state = snapshot.random_state(torch.device("cpu"))
     checkpoint.save({"random": state}, tmp_path / "checkpoint.pt")
     drawn = torch.rand(5)
     kept = checkpoint.load(tmp_path / "checkpoint.pt", device=torch.device("cpu"))
     assert kept is not None
-    snapshot.restore_random_state(kept["random"])
+    snapshot.restore_random_state(kept["random"], torch.device("cpu"))
     assert torch.equal(torch.rand(5), drawn)
 
 

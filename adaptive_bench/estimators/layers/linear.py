@@ -26,13 +26,12 @@ def outer_sq_norms(x: Tensor, d: Tensor) -> Tensor:
 
 
 def embedding(module: nn.Module, indices: Tensor, d: Tensor) -> Tensor:
-    """indices: (m, ...), d: (m, ..., e). Gradients at equal indices of a row add up before they are squared."""
-    table = cast(nn.Embedding, module)
-    rows, words, width = len(indices), table.num_embeddings, table.embedding_dim
-    first = words * torch.arange(rows, device=indices.device)  # every row gets a table of its own
-    entries, place = torch.unique(indices.reshape(rows, -1) + first[:, None], return_inverse=True)
-    sums = d.new_zeros(len(entries), width).index_add_(0, place.flatten(), d.reshape(-1, width))
-    sq_norms = sums.square().sum(1)
-    if table.padding_idx is not None:
-        sq_norms = sq_norms.masked_fill(entries % words == table.padding_idx, 0)  # torch gives the padding no gradient
-    return d.new_zeros(rows).index_add_(0, entries // words, sq_norms)
+    """|sum_t onehot(index_t) d_t^T|^2 = sum_{t,u} [index_t = index_u] d_t . d_u for indices: (m, ...), d: (m, ..., e).
+
+    Unlike sums by index it has one order of addition on every device, and a device is not asked how many indices there are.
+    """
+    words, d = indices.reshape(len(indices), -1), d.reshape(len(indices), -1, d.shape[-1])
+    padding = cast(nn.Embedding, module).padding_idx
+    if padding is not None:
+        d = d.masked_fill((words == padding)[..., None], 0)  # torch gives the padding no gradient
+    return (torch.bmm(d, d.mT) * (words[:, :, None] == words[:, None, :])).sum((1, 2))

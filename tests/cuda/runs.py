@@ -1,0 +1,37 @@
+"""Small runs on a device, and how often a step of theirs waits for it."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from adaptive_bench.experiment import build
+from adaptive_bench.training.trainer import Trainer
+from tests.conftest import composed
+from tests.cuda.pretend import OnDevice, Pretended
+
+TEXT = ("dataset=markov_text", "dataset.train_size=5000", "scheduler.initial=8", "batch_size.maximum=60", "epochs=1")
+
+
+def trainer(device: str, into: Path, *words: str) -> Trainer:
+    cfg: Any = composed(f"results={into}", f"device={device}", *words)
+    planned = build.plan(cfg, cfg.hydra)
+    planned.folder.path.mkdir(parents=True, exist_ok=True)
+    return build.build(cfg, planned)
+
+
+def weights(trained: Trainer) -> dict[str, Tensor]:
+    """On the CPU, wherever they were trained."""
+    found = trained.model.state_dict().items()
+    return {name: (value.held if isinstance(value, OnDevice) else value).clone() for name, value in found}
+
+
+def waits_a_step(device: Pretended, into: Path, *words: str, steps: int = 4) -> dict[str, float]:
+    """By the place in the package, after two steps in which things are made that stay."""
+    running = trainer("cuda", into, *words)
+    for _ in range(2):
+        running.step()
+    device.waits.clear()
+    for _ in range(steps):
+        running.step()
+    return {place: count / steps for place, count in sorted(device.waits.items())}
