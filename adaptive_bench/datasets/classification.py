@@ -1,6 +1,6 @@
 """Classification: cross-entropy, and accuracy in percent."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.datasets.base import Evaluation, Task
+from adaptive_bench.execution.memory import Portions
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.images import ImageStream
 from adaptive_bench.streams.vectors import VectorStream
 
-EVALUATION_ROWS = 1000  # rows per forward pass in an evaluation
+EVALUATION_ROWS = 1000  # at most, of a forward pass in an evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,8 @@ class HeldOut:
     targets: Tensor
     prepare: Callable[[Tensor], Tensor]
 
-    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, targets in zip(*(torch.split(part, EVALUATION_ROWS) for part in (self.inputs, self.targets)), strict=True):
-            yield self.prepare(inputs), targets
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        return self.prepare(self.inputs[start:stop]), self.targets[start:stop]
 
 
 class Classification(Task):
@@ -43,23 +43,25 @@ class Classification(Task):
         self.held_out = held_out
         self.inputs = inputs
         self.outputs = outputs
+        self.portions = Portions(EVALUATION_ROWS)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return self._loss(model(batch.inputs), batch.targets, reduction="mean")
 
     def evaluate(self, model: nn.Module, split: str) -> Evaluation:
-        held_out = self.held_out[split]
-        loss, correct = torch.zeros(2, device=held_out.targets.device)
+        held_out, count = self.held_out[split], self.size(split)
+
+        def sums(start: int, stop: int) -> Tensor:
+            inputs, targets = held_out.rows(start, stop)
+            logits = model(inputs)
+            chosen = logits.squeeze(1) > 0 if self.outputs == 1 else logits.argmax(1)
+            return torch.stack((self._loss(logits, targets, reduction="sum").float(), (chosen == targets).sum().float()))
+
         model.eval()
         with torch.inference_mode():
-            for inputs, targets in held_out.chunks():
-                logits = model(inputs)
-                loss = loss + self._loss(logits, targets, reduction="sum")
-                chosen = logits.squeeze(1) > 0 if self.outputs == 1 else logits.argmax(1)
-                correct = correct + (chosen == targets).sum()
+            loss, correct = sum(self.portions(count, sums), torch.zeros(2, device=held_out.targets.device)).tolist()
         model.train()
-        (of_loss, of_correct), count = torch.stack((loss, correct)).tolist(), self.size(split)  # one wait for the device
-        return Evaluation(value=100 * of_correct / count, loss=of_loss / count)
+        return Evaluation(value=100 * correct / count, loss=loss / count)
 
     def size(self, split: str) -> int:
         return len(self.held_out[split].targets)
@@ -69,12 +71,14 @@ class Classification(Task):
 
         Computed in evaluation mode; the model is in training mode afterwards.
         """
+
+        def each(start: int, stop: int) -> Tensor:
+            batch = self.train.plain(torch.arange(start, stop))
+            return self._loss(model(batch.inputs), batch.targets, reduction="none")
+
         model.eval()
         with torch.inference_mode():
-            losses = []
-            for indices in torch.split(torch.arange(self.train.epoch_samples), EVALUATION_ROWS):
-                batch = self.train.plain(indices)
-                losses.append(self._loss(model(batch.inputs), batch.targets, reduction="none"))
+            losses = [*self.portions(self.train.epoch_samples, each)]
         model.train()
         return torch.cat(losses)  # outside inference mode, so that the result is an ordinary tensor
 

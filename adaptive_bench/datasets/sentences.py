@@ -1,6 +1,7 @@
 """Language modelling on sentences: rows of different lengths, each with a beginning and an end of its own."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptive_bench.datasets.base import Evaluation, Task
+from adaptive_bench.execution.memory import Portions
 from adaptive_bench.streams.base import IGNORED, Batch
 from adaptive_bench.streams.lengths import LengthBatching, Rows
 from adaptive_bench.streams.sentences import SentenceStream, starts_of
 
-EVALUATION_TOKENS = 4096  # padded positions of a forward pass in an evaluation
+EVALUATION_TOKENS = 4096  # at most, padding included, of a forward pass in an evaluation
 
 
 class Sentences(Task):
@@ -34,6 +36,7 @@ class Sentences(Task):
     ) -> None:
         """Texts (n,) on the CPU, in which every sentence ends with the token `end`."""
         self.outputs, self.end, self.seed, self.device = vocabulary, end, seed, device
+        self.portions = Portions(EVALUATION_TOKENS)
         self.held_out = {split: self._stream(text, LengthBatching(group="none")) for split, text in held_out.items()}
         self.train = self._stream(train, LengthBatching(group="none"))
 
@@ -54,7 +57,7 @@ class Sentences(Task):
         model.eval()
         with torch.inference_mode():
             for _, batch in _by_length(self.held_out[split]):
-                total = total + _cross_entropy(model, batch)
+                total = sum(self.portions(len(batch), partial(_of_rows, model, batch)), total)
         model.train()
         loss = total / self.size(split)
         value, of_loss = torch.stack((loss.exp(), loss)).tolist()  # one wait for the device
@@ -72,15 +75,26 @@ class Sentences(Task):
         model.eval()
         with torch.inference_mode():
             for rows, batch in _by_length(self.train):
-                logits, _ = model(batch.inputs, None)
-                each = F.cross_entropy(logits.transpose(1, 2), batch.targets, ignore_index=IGNORED, reduction="none").sum(1)
-                losses[torch.from_numpy(rows)] = (each / (batch.targets != IGNORED).sum(1)).float().cpu()
+                each = torch.cat([*self.portions(len(batch), partial(_means, model, batch))])
+                losses[torch.from_numpy(rows)] = each.float().cpu()
         model.train()
         return losses
 
     def rank(self, scores: Tensor, *, span: float) -> None:
         """Order the training sentences from low to high score; see `Order.rank`."""
         self.train.order.rank(scores, span=span)
+
+
+def _means(model: nn.Module, batch: Batch, start: int, stop: int) -> Tensor:
+    """The mean over the real tokens of each row."""
+    rows = batch.rows(start, stop)
+    logits, _ = model(rows.inputs, None)
+    each = F.cross_entropy(logits.transpose(1, 2), rows.targets, ignore_index=IGNORED, reduction="none").sum(1)
+    return each / (rows.targets != IGNORED).sum(1)
+
+
+def _of_rows(model: nn.Module, batch: Batch, start: int, stop: int) -> Tensor:
+    return _cross_entropy(model, batch.rows(start, stop))
 
 
 def _cross_entropy(model: nn.Module, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.carried import CarriedState
+from adaptive_bench.execution.memory import Portions
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.text import ColumnStream
@@ -54,6 +56,7 @@ class LanguageModelling(Task):
         self.outputs = vocabulary
         self.sums_blocks = loss_reduction == "sum_time"
         self.evaluation_shape = BatchShape(evaluation_batch, evaluation_block)
+        self.portions = Portions(evaluation_batch)
         self._carried = CarriedState()
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -75,7 +78,8 @@ class LanguageModelling(Task):
         model.eval()
         with torch.inference_mode():
             while stream.epoch == 0:
-                total = total + _cross_entropy(model, stream.take(shape), carried)
+                batch = stream.take(shape)
+                total = sum(self.portions(len(batch), partial(_of_rows, model, batch, carried)), total)
         model.train()
         loss = total / self.size(split)
         value, of_loss = torch.stack((loss.exp(), loss)).tolist()  # one wait for the device
@@ -90,6 +94,10 @@ class LanguageModelling(Task):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._carried.load_state_dict(state)
+
+
+def _of_rows(model: nn.Module, batch: Batch, carried: CarriedState, start: int, stop: int) -> Tensor:
+    return _cross_entropy(model, batch.rows(start, stop), carried)
 
 
 def _cross_entropy(model: nn.Module, batch: Batch, carried: CarriedState) -> Tensor:

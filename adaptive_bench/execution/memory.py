@@ -3,13 +3,19 @@
 import ctypes
 import platform
 import resource
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Protocol, final
+from typing import Protocol, TypeVar, final
 
 import torch
 
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # the second is oneDNN's
+OUT_OF_MEMORY = (
+    *("DefaultCPUAllocator", "could not create a primitive"),  # the second is oneDNN's
+    # what libraries of CUDA say where they got no memory for themselves
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "nable to find an engine"),
+)
+Made = TypeVar("Made")
 PROCESS = Path("/proc/self")
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -33,6 +39,38 @@ def trim_heap() -> None:
     """Give the large buffers that the allocator keeps back to the system, and with them addresses and the resident set."""
     if (library := glibc()) is not None:
         library.malloc_trim(0)
+
+
+class Portions:
+    """Rows of passes without gradients, at most `most` at once: half as many from the first time on that memory runs out."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __call__(self, rows: int, compute: Callable[[int, int], Made]) -> Iterator[Made]:
+        """`compute` of the rows [start, stop), portion by portion. It may be called again for the same rows.
+
+        Raises ValueError if a single row does not fit.
+        """
+        start = 0
+        while start < rows:
+            stop, error = min(rows, start + self.most), None
+            try:
+                made = compute(start, stop)
+            except (RuntimeError, MemoryError) as found:
+                if not ran_out(found):
+                    raise
+                error = str(found)
+            if error is None:  # outside `except`: the exception keeps the activations alive
+                yield made
+                start = stop
+            elif stop - start == 1:
+                raise ValueError(f"a single row does not fit into the device's memory: {error}")
+            else:
+                self.most = (stop - start) // 2
+                trim_heap()
+                if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                    torch.cuda.empty_cache()
 
 
 class Gauge(Protocol):

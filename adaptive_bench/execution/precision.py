@@ -10,32 +10,36 @@ from torch import Tensor, nn
 from adaptive_bench.streams.base import Batch, LossFunction
 from adaptive_bench.validation import one_of
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 GOOD_STEPS = 2000  # steps without an overflow before the loss scale is doubled
 LARGEST_SCALE = 2.0**127  # the largest power of two in float32
 
 
 class Precision:
-    """`bf16` and `fp16` by torch.autocast: weights, gradients and statistics stay in float32, as does the loss.
+    """`fp32`: every product in float32. `tf32`: those of matrices and convolutions from 10 bits of each number, on CUDA only.
+
+    `bf16` and `fp16` by torch.autocast: weights, gradients and statistics stay in float32, as does the loss.
 
     fp16 cannot represent small gradients. Its loss is therefore multiplied by a scale, by the rule of torch.amp.GradScaler:
     2^16 at first, halved when a gradient overflows, doubled after 2,000 steps without an overflow.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        """Raises ValueError for an unknown name."""
+        """Raises ValueError for an unknown name. Sets what this process makes of float32 on CUDA."""
         one_of("precision", name, tuple(PRECISIONS))
-        self.name, self.device = name, device
+        self.name, self.device, self.is_half = name, device, PRECISIONS[name] != torch.float32
+        # torch's own default for convolutions is TF32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
         self.loss_scale = 2.0**16 if name == "fp16" else 1.0  # the loss is multiplied by it before the backward pass
         self._good_steps = 0  # since the scale last changed
 
     def autocast(self) -> AbstractContextManager[object]:
         """For a forward pass and its loss, not for the backward pass."""
-        return nullcontext() if self.name == "fp32" else torch.autocast(self.device.type, dtype=PRECISIONS[self.name])
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self.name]) if self.is_half else nullcontext()
 
     def applied_to(self, loss_fn: LossFunction) -> LossFunction:
         """The same loss, computed in this precision."""
-        if self.name == "fp32":
+        if not self.is_half:
             return loss_fn
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -62,6 +66,8 @@ class Precision:
 
     def check(self, model: nn.Module) -> None:
         """Raises ValueError if torch cannot compute layers such as the model's on the device in this precision."""
+        if self.name == "tf32" and self.device.type != "cuda":
+            raise ValueError("precision=tf32: only CUDA devices have it; take precision=fp32")
         recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
         with torch.random.fork_rng(devices=[]):  # initialising a layer draws random numbers
             layer = (nn.LSTM if recurrent else nn.Linear)(1, 1).to(self.device)

@@ -57,9 +57,10 @@ Made = TypeVar("Made")
 
 KINDS: dict[str, Any] = {  # of the settings that no object takes
     "seed": Whole, "epochs": Positive, "checkpoint_every": Positive, "checkpoint_seconds": Positive, "optimizer.lr": Positive,
-    "max_physical_batch": Count | None, "precision": Literal["fp32", "bf16", "fp16"], "compile": bool, "results": str,
+    "max_physical_batch": Count | None, "precision": Literal["fp32", "tf32", "bf16", "fp16"], "compile": bool, "results": str,
     "max_grad_norm": Positive | None, "momentum_half_life": Positive | None, "tokens_per_step": Literal["floating", "fixed"],
     "device": Literal["auto", "cpu", "cuda"], "threads": Count | None, "progress": bool, "keep_weights": bool,
+    "deterministic": bool,
     "workload.delta": Positive,
     "workload.resize_every": Positive,
 }  # fmt: skip
@@ -144,8 +145,11 @@ def plan(cfg: DictConfig, hydra: DictConfig, *, elsewhere: bool = False) -> RunS
         threads=engine.cpus if engine is not None and cfg.threads is None else cfg.threads,
         jobs=1 if alone else _jobs(hydra.launcher),
         elsewhere=elsewhere and engine is not None,
+        deterministic=cfg.deterministic,
     )
     settings["device"] = here.device
+    if not settings["deterministic"]:
+        del settings["deterministic"]  # a run of before there was this setting is the same run
     if here.ranks > 1:
         settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
     read = partial(recorded, seed=cfg.seed)

@@ -17,6 +17,7 @@ from adaptive_bench.schema import UNKNOWN_JOBS
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEEP = 1 << 30  # bytes
+CUDA_ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")  # of torch before 2.9, and since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +37,27 @@ class Machine:
     adaptive_bench: str
 
     @property
+    def described(self) -> str:
+        """The device with all that its seconds depend on; asked of the device, so only where the run is trained."""
+        return self.device if self.device == "cpu" else f"cuda: {accelerator()}"
+
+    @property
     def timing(self) -> str:
         """The conditions of timing; seconds are comparable only under equal ones."""
         ranks = f", ranks {self.ranks}" if self.ranks > 1 else ""
-        return f"device {self.device}, threads {self.threads}, jobs {self.jobs or 'unknown'}, allocator {self.allocator}{ranks}"
+        return (
+            f"device {self.described}, threads {self.threads}, jobs {self.jobs or 'unknown'}, allocator {self.allocator}{ranks}"
+        )
 
 
-def prepare(*, device: str, threads: int | None, jobs: int | None, elsewhere: bool = False) -> Machine:
+def prepare(
+    *, device: str, threads: int | None, jobs: int | None, elsewhere: bool = False, deterministic: bool = False
+) -> Machine:
     """Set allocator and number of threads of this process; returns what was set.
 
     `threads=None` divides the cores among the `jobs` that run at the same time, and further among the ranks of a job. Where a
-    launcher starts runs on machines of its own choice (`jobs=None`), each takes all cores that it may use.
+    launcher starts runs on machines of its own choice (`jobs=None`), each takes all cores that it may use. `deterministic`: see
+    `be_deterministic`.
     Raises ValueError for a missing device, unless it is another machine's (`elsewhere`), and for fewer threads than 1.
     """
     if device == "auto":
@@ -60,13 +71,14 @@ def prepare(*, device: str, threads: int | None, jobs: int | None, elsewhere: bo
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads={threads!r}: a whole number from 1 up is expected, or null for cores / jobs")
     torch.set_num_threads(threads)
+    be_deterministic(deterministic and device == "cuda")
     commit, dirty = source()
     return Machine(
         device=device,
         threads=threads,
         jobs=UNKNOWN_JOBS if jobs is None else jobs,
         ranks=ranks.count(),
-        allocator=tune_allocator(),
+        allocator=tune_allocator() if device == "cpu" else tune_cuda_allocator(),
         commit=commit,
         dirty=dirty,
         sources=sources(),
@@ -94,6 +106,30 @@ def tune_allocator() -> str:
         return "default"
     set_both = all(library.mallopt(option, KEEP) == 1 for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD))
     return "glibc, buffers kept" if set_both else "default"
+
+
+def tune_cuda_allocator() -> str:
+    """Let segments of memory grow, so that batches of another size fit into what earlier ones have left.
+
+    A user's own settings are kept. It counts if no CUDA tensor was made before. Returns the settings, for the record.
+    """
+    if not any(name in os.environ for name in CUDA_ALLOCATOR):
+        os.environ[CUDA_ALLOCATOR[0]] = "expandable_segments:True"
+    return " ".join(os.environ[name] for name in CUDA_ALLOCATOR if name in os.environ)
+
+
+def be_deterministic(wanted: bool) -> None:
+    """Only CUDA kernels that give the same bits each time. Torch raises an error where an operation has none."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # counts before cuBLAS starts
+    torch.use_deterministic_algorithms(wanted)
+
+
+@cache
+def accelerator() -> str:
+    """The CUDA device in use, and the versions of what computes on it."""
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {cudnn}"
 
 
 @cache

@@ -120,6 +120,7 @@ def _about(planned: RunSpec, trainer: Trainer) -> Row:
         "tuning": str(planned.tuned or ""),
         "tuning_samples": planned.tuned.samples if planned.tuned else 0,
         **asdict(planned.machine),
+        "device": planned.machine.described,
         "settings": json.dumps(planned.identity.settings),
     }
 

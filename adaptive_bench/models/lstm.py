@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from adaptive_bench.models.inputs import token_ids
@@ -22,16 +23,29 @@ class LanguageLSTM(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Embedding(vocabulary, embedding)
-        # nn.LSTM warns about dropout with a single layer
-        self.lstm = nn.LSTM(embedding, hidden, layers, dropout=dropout if layers > 1 else 0.0, batch_first=True)
+        # one by one: between the layers of a stack, cuDNN draws dropout from a state that no checkpoint has
+        self.layers = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in (embedding, *[hidden] * (layers - 1)))
         self.output = nn.Linear(hidden, vocabulary)
         if tied:
             self.output.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Tokens (rows, block) to logits (rows, block, vocabulary) and the state after them; None starts from zeros."""
-        activations, state = self.lstm(self.dropout(self.embedding(tokens)), state)  # (rows, block, hidden)
-        return self.output(self.dropout(activations)), cast(State, state)
+        activations, after = self.embedding(tokens), []
+        for number, layer in enumerate(self.layers):
+            before = None if state is None else (state[0][number : number + 1], state[1][number : number + 1])
+            activations, of_layer = _in_float32(layer, self.dropout(activations), before)  # (rows, block, hidden)
+            after.append(of_layer)
+        h, c = (torch.cat(parts) for parts in zip(*after, strict=True))
+        return self.output(self.dropout(activations)), (h, c)
+
+
+def _in_float32(layer: nn.Module, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+    """The layer; on CUDA outside of autocast, which computes an LSTM in fp16 whatever it was asked for."""
+    if not (inputs.is_cuda and torch.is_autocast_enabled("cuda")):
+        return cast(tuple[Tensor, State], layer(inputs, state))
+    with torch.autocast("cuda", enabled=False):
+        return cast(tuple[Tensor, State], layer(inputs.float(), state))
 
 
 @checked

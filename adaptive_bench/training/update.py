@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from adaptive_bench.execution.memory import ran_out
 from adaptive_bench.learning_rate.rules import LrRule
 from adaptive_bench.learning_rate.schedules import LrSchedule
 from adaptive_bench.sizes import Position
@@ -54,7 +55,15 @@ class Update:
             return lr
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), self.max_grad_norm)
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error):  # its state is as large as the weights, once or twice, and smaller batches do not change that
+                raise ValueError(
+                    "the weights, their gradient and the optimiser's state do not fit into the device's memory: take a smaller "
+                    "model, or optimizer=sgd, whose state is smaller than Adam's"
+                ) from error
+            raise
         return lr
 
 

@@ -226,6 +226,7 @@ def pretended_cuda() -> Iterator[Pretended]:
         stack.enter_context(mock.patch.multiple(torch.cuda, **cuda, Event=partial(Event, mode)))
         stack.enter_context(mock.patch.object(torch.accelerator, "synchronize", mode.wait))
         stack.enter_context(mock.patch.object(torch, "load", load_there))
+        stack.enter_context(mock.patch.object(torch.backends.cudnn, "version", lambda: 90000))
         # else nn.LSTM puts its weights into one piece of memory for cuDNN
         stack.enter_context(mock.patch.object(torch.backends.cudnn, "is_acceptable", lambda *_: False))
         stack.enter_context(Functions())

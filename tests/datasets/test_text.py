@@ -95,7 +95,7 @@ def test_a_batch_that_comes_again_starts_from_the_state_before_it():
     rehearsed = task.train.take(BatchShape(4, 5))
     other = copy.deepcopy(model)
     nn.init.normal_(other.output.weight)
-    nn.init.normal_(other.lstm.weight_hh_l0)
+    nn.init.normal_(other.layers[0].weight_hh_l0)
     task.loss(other, rehearsed)
     task.loss(other, rehearsed.rows(0, 2))  # and a piece of it
     task.train.load_state_dict(position)

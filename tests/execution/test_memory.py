@@ -22,6 +22,9 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
         (MemoryError(), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
         (RuntimeError("could not create a primitive descriptor for an LSTM"), False),  # not supported
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("DefaultCPUAllocator"), False),

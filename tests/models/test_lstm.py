@@ -29,7 +29,7 @@ def test_sizes_dropout_and_initialisation_are_those_of_the_configuration(name, w
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == parameters(vocabulary=VOCABULARY, embedding=width, hidden=width, layers=layers)
     assert model.dropout.p == dropout
-    assert model.lstm.dropout == (dropout if layers > 1 else 0)
+    assert len(model.layers) == layers
     for parameter_name, parameter in model.named_parameters():
         if "bias" in parameter_name:
             assert not parameter.any()
@@ -74,14 +74,14 @@ def test_dropout_leaves_the_way_from_position_to_position_alone():
     torch.manual_seed(0)
     model = lstm(inputs=(), outputs=VOCABULARY, embedding=5, hidden=50, layers=1, dropout=0.9, init=0.5)
     seen = []
-    model.lstm.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output[0])))
+    model.layers[0].register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output[0])))
     tokens = torch.zeros(1, 400, dtype=torch.int64)
     _, state = model(tokens)
     inputs, hidden = seen[0]
     assert (inputs == 0).double().mean().item() == pytest.approx(0.9, abs=0.03)
     assert (hidden != 0).all()
     model.eval()
-    _, expected = model.lstm(inputs)
+    _, expected = model.layers[0](inputs)
     torch.testing.assert_close(state, expected)
 
 

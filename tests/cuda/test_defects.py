@@ -1,0 +1,131 @@
+"""What went wrong on GPUs, by injected errors and on the pretended device."""
+
+import math
+import os
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+
+from adaptive_bench.execution.precision import Precision
+from adaptive_bench.experiment import machine
+from adaptive_bench.training.trainer import Diverged
+from tests.cuda.runs import TEXT, trainer, weights
+
+
+@pytest.mark.parametrize(("name", "tf32"), [("fp32", False), ("tf32", True), ("bf16", False), ("fp16", False)])
+def test_float32_means_what_the_run_asks_for(name, tf32):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not tf32
+    Precision(name, torch.device("cuda"))
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+
+
+def test_tf32_is_refused_on_a_cpu(tmp_path):
+    with pytest.raises(ValueError, match="precision=tf32: only CUDA devices have it; take precision=fp32"):
+        trainer("cpu", tmp_path, "precision=tf32")
+
+
+def test_an_lstm_on_cuda_is_computed_outside_of_autocast(tmp_path, device, monkeypatch):
+    running = trainer("cuda", tmp_path, "model=lstm_small", *TEXT)
+    entered = []
+
+    @contextmanager
+    def autocast(kind, *, enabled):
+        entered.append((kind, enabled))
+        yield
+
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: True)
+    monkeypatch.setattr(torch, "autocast", autocast)
+    running.task.loss(running.model, running.task.train.take(running._shape(4, 8))).backward()
+    assert entered == [("cuda", False)]
+
+
+def test_deterministic_is_part_of_a_run_where_it_is_asked_for(tmp_path, device, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    plain, asked = (trainer("cuda", tmp_path, "model=mlp", f"deterministic={value}") for value in ("false", "true"))
+    try:
+        assert plain.checkpoint != asked.checkpoint
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        machine.be_deterministic(False)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_seconds_of_two_cards_are_not_pooled(device, monkeypatch):
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    said = set()
+    for name in ("A100", "H100"):
+        machine.accelerator.cache_clear()
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda name=name: name)
+        here = machine.prepare(device="cuda", threads=1, jobs=1)
+        assert here.device == "cuda"
+        assert f"cuda: {name}, CUDA {torch.version.cuda}, cuDNN" in here.timing
+        assert here.allocator == "expandable_segments:True"
+        said.add(here.timing)
+    assert len(said) == 2
+    machine.accelerator.cache_clear()
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: pytest.fail("a run on the CPU asks no GPU for its name"))
+    assert machine.prepare(device="cpu", threads=1, jobs=1).described == "cpu"
+
+
+class Small(nn.Module):
+    """A model for which memory runs out at more than so many rows."""
+
+    def __init__(self, model: nn.Module, rows: int) -> None:
+        super().__init__()
+        self.model, self.rows, self.calls = model, rows, 0
+
+    def forward(self, inputs: torch.Tensor, *others: object) -> object:
+        self.calls += 1
+        if len(inputs) > self.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.model(inputs, *others)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("model=mlp",), ("model=lstm_small", *TEXT), ("model=gpt_mini", *TEXT, "dataset.evaluation_batch=8")],
+    ids=["images", "text", "context"],
+)
+def test_an_evaluation_that_does_not_fit_is_made_in_smaller_portions(tmp_path, words):
+    running = trainer("cpu", tmp_path, *words)
+    expected = running.task.evaluate(running.model, "validation")
+    small = Small(running.model, rows=3)
+    found = running.task.evaluate(small, "validation")
+    assert found.value == pytest.approx(expected.value, rel=1e-5)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    failed, small.calls = small.calls, 0
+    running.task.evaluate(small, "validation")
+    assert small.calls < failed  # it is known now what fits
+    with pytest.raises(ValueError, match="a single row does not fit"):
+        running.task.evaluate(Small(running.model, rows=0), "validation")
+
+
+def test_scores_of_a_curriculum_are_made_in_smaller_portions(tmp_path):
+    running = trainer("cpu", tmp_path, "model=mlp")
+    expected = running.task.sample_losses(running.model)
+    torch.testing.assert_close(running.task.sample_losses(Small(running.model, rows=30)), expected)
+
+
+def test_an_optimizer_without_room_for_its_state_says_so(tmp_path, monkeypatch):
+    running = trainer("cpu", tmp_path, "model=mlp", "optimizer=adamw")
+
+    def without_room() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(running.update.optimizer, "step", without_room)
+    with pytest.raises(ValueError, match="the optimiser's state do not fit into the device's memory"):
+        running.step()
+
+
+def test_a_loss_that_is_not_finite_changes_no_weights(tmp_path, device):
+    running = trainer("cuda", tmp_path, "model=mlp")
+    with torch.no_grad():
+        next(running.model.parameters()).fill_(math.inf)
+    before = weights(running)
+    with pytest.raises(Diverged, match="the loss became"):
+        running.step()
+    assert all(torch.equal(value, before[name]) for name, value in weights(running).items())
