@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import replace
 
 from torch import nn
 
@@ -23,12 +24,23 @@ def warm_up(
 ) -> None:
     """Make a plain and a measured backward pass and throw both away.
 
-    The first step of a process pays for loading kernels; a table would charge that to whichever arm came first.
+    The first step of a process pays for loading kernels; a table would charge that to whichever arm came first. A compiled model
+    also sees a second size, which it compiles for any size, and an evaluation: else only arms that change the size paid for that.
     """
+    compiled = model._compiled_call_impl is not None
     with _aside(model, task, estimator):
-        batch = task.train.take(shape)
-        for wanted in (frozenset[Stat](), needs):
-            backward(batch, wanted)
+        for each in (shape, _another(shape, most=task.train.most_rows)) if compiled else (shape,):
+            task.train.restart_epoch()
+            batch = task.train.take(each)
+            for wanted in (frozenset[Stat](), needs):
+                backward(batch, wanted)
+        if compiled:
+            task.evaluate(model, "validation")
+
+
+def _another(shape: BatchShape, *, most: int) -> BatchShape:
+    """Another number of rows; torch takes 1 as a case of its own."""
+    return replace(shape, batch=2 * shape.batch if 2 * shape.batch <= most else max(2, shape.batch // 2))
 
 
 def diversity_bound(

@@ -10,6 +10,8 @@ from torch import nn
 
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.experiment import machine
+from adaptive_bench.models.norm import norm_layer
+from adaptive_bench.training import probes
 from adaptive_bench.training.trainer import Diverged
 from tests.cuda.runs import TEXT, trainer, weights
 
@@ -129,3 +131,29 @@ def test_a_loss_that_is_not_finite_changes_no_weights(tmp_path, device):
     with pytest.raises(Diverged, match="the loss became"):
         running.step()
     assert all(torch.equal(value, before[name]) for name, value in weights(running).items())
+
+
+@pytest.mark.parametrize("hooked", [True, False])
+def test_group_norm_keeps_images_channels_last(monkeypatch, hooked):
+    plain = nn.functional.group_norm
+    monkeypatch.setattr(nn.functional, "group_norm", lambda *given: plain(*given).contiguous())  # what torch does on CUDA
+    norm = norm_layer("group", 16)
+    if not hooked:
+        norm._forward_hooks.clear()
+    images = torch.rand(2, 16, 5, 5).to(memory_format=torch.channels_last)
+    assert norm(images).is_contiguous(memory_format=torch.channels_last) is hooked
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(20, [20, 20, 40, 40]), (150, [150, 150, 75, 75])])
+def test_a_compiled_model_has_seen_two_sizes_and_an_evaluation_before_the_clock_starts(tmp_path, rows, sizes):
+    running = trainer("cpu", tmp_path, "model=mlp", f"scheduler.initial={rows}", "scheduler=gns", "estimator=microbatch")
+    seen = {True: [], False: []}
+    running.model.register_forward_pre_hook(lambda model, given: seen[model.training].append(len(given[0])))
+    running.model._compiled_call_impl = running.model._call_impl  # as Module.compile leaves it
+    running.backward = lambda batch, needs: running.task.loss(running.model, batch).backward()
+    probes.warm_up(
+        running.model, running.task, running.estimator, running.backward, shape=running._shape(rows, 1), needs=running.needs
+    )
+    assert seen[True] == sizes
+    assert seen[False] == [50]
+    assert running.task.train.state_dict() == {"epoch": 0, "position": 0}
