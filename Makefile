@@ -9,7 +9,7 @@ READY := .venv/ready
 DEMO_TARGET := 97.52
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tables reproduce test test-slow test-all chaos lint type bench clean
+.PHONY: help setup demo tables reproduce test test-slow test-gpu test-all chaos lint type bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: $(READY) ## the tests, without the slow ones: three minutes on two cores
 
 test-slow: $(READY) ## only the slow tests
 	$(PYTEST) -m slow
+
+test-gpu: $(READY) ## what only a CUDA device can show
+	$(BIN)/python -m pytest -q -m gpu
 
 test-all: $(READY) ## every test
 	$(PYTEST)

@@ -1,11 +1,10 @@
 """Small runs on a device, and how often a step of theirs waits for it."""
 
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from adaptive_bench.experiment import build
+from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.training.trainer import Trainer
 from tests.conftest import composed
 from tests.cuda.pretend import OnDevice, Pretended
@@ -14,10 +13,7 @@ TEXT = ("dataset=markov_text", "dataset.train_size=5000", "scheduler.initial=8",
 
 
 def trainer(device: str, into: Path, *words: str) -> Trainer:
-    cfg: Any = composed(f"results={into}", f"device={device}", *words)
-    planned = build.plan(cfg, cfg.hydra)
-    planned.folder.path.mkdir(parents=True, exist_ok=True)
-    return build.build(cfg, planned)
+    return experiment(composed(f"results={into}", f"device={device}", *words))
 
 
 def weights(trained: Trainer) -> dict[str, Tensor]:
