@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch, Stream
 
@@ -45,6 +46,10 @@ class Task(ABC):
     @abstractmethod
     def size(self, split: str) -> int:
         """The number of samples that `evaluate` takes the mean over: rows, or the predicted tokens of a text."""
+
+    def share(self, batch: Batch, ranks: Ranks) -> None:
+        """Give the other ranks what this one's rows of the batch left for the next loss; by default nothing."""
+        return
 
     def state_dict(self) -> dict[str, Any]:
         """What the next loss depends on besides model and batch; by default nothing."""

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.streams.base import Batch, Place
 
 State = tuple[Tensor, ...]  # each (layers, rows, width): h and c of an LSTM
@@ -45,6 +47,17 @@ class CarriedState:
             self._after = tuple(part.new_zeros(part.shape[0], place.rows, *part.shape[2:]) for part in detached)
         for whole, part in zip(self._after, detached, strict=True):
             whole[:, place.first : place.first + len(batch)] = part
+
+    def share(self, batch: Batch, ranks: Ranks) -> None:
+        """Add up the states that the ranks have of this batch: each has those of its own rows, and zeros or nothing elsewhere."""
+        if ranks.count == 1 or batch.place is None:
+            return
+        self._move_to(replace(batch.place, first=0))  # also where no row was this rank's
+        kinds = ranks.from_first(self._after and [(part.shape, part.dtype) for part in self._after])  # it always has a row
+        if self._after is None:
+            self._after = tuple(torch.zeros(*shape, dtype=dtype, device=batch.inputs.device) for shape, dtype in kinds or ())
+        for part in self._after:
+            ranks.add_up(part)
 
     def _move_to(self, place: Place) -> None:
         if place == self._place:

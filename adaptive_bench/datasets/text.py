@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from adaptive_bench.datasets.base import Evaluation, Task
 from adaptive_bench.datasets.carried import CarriedState
 from adaptive_bench.execution.memory import Portions
+from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.sizes import BatchShape
 from adaptive_bench.streams.base import Batch
 from adaptive_bench.streams.text import ColumnStream
@@ -87,6 +88,9 @@ class LanguageModelling(Task):
 
     def size(self, split: str) -> int:
         return len(self.held_out[split]) - 1  # the first token is not predicted
+
+    def share(self, batch: Batch, ranks: Ranks) -> None:
+        self._carried.share(batch, ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch."""

@@ -59,7 +59,7 @@ class GradientEstimator(ABC):
         batch: Batch,
         needs: AbstractSet[Stat],
         *,
-        loss_scale: float | Callable[[], float] = 1.0,
+        loss_scale: float = 1.0,
         chunks: PhysicalBatch | None = None,
         ranks: Ranks | None = None,
         clock: Clock | None = None,
@@ -79,7 +79,6 @@ class GradientEstimator(ABC):
         Raises ValueError for a need that is not provided, and if a single row does not fit into memory.
         """
         self._refuse_missing(needs)
-        loss_scale = loss_scale() if callable(loss_scale) else loss_scale
         check("loss_scale", loss_scale, Positive)
         model.zero_grad(set_to_none=True)
         chunks, ranks = PhysicalBatch() if chunks is None else chunks, Ranks() if ranks is None else ranks

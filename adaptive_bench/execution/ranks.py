@@ -68,10 +68,15 @@ class Ranks:
         mine = {p: parts[p] if p in parts else torch.zeros_like(p) for p, count in zip(over, holders, strict=True) if count}
         if mine:
             flat = torch.cat([part.flatten() for part in mine.values()])  # one message instead of one a parameter
-            self._call(distributed.all_reduce, flat)
+            self.add_up(flat)
             for part, summed in zip(mine.values(), torch.split(flat, [part.numel() for part in mine.values()]), strict=True):
                 part.copy_(summed.view_as(part))
         return mine
+
+    def add_up(self, values: Tensor) -> None:
+        """Replace each value by its sum over the ranks."""
+        if self.count > 1:
+            self._call(distributed.all_reduce, values)
 
     def from_first(self, value: Agreed) -> Agreed:
         """The first rank's value."""

@@ -220,7 +220,7 @@ def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> T
         check_own_rule(batch.scheduler, update.rule)
     check_conventions(cfg.tokens_per_step, task, batch=batch, block=block, rule=update.rule)
     if among.count > 1:
-        check_shareable(task, is_ordered="scoring_epochs" in cfg.order)
+        check_shareable(is_ordered="scoring_epochs" in cfg.order)
     if cfg.tokens_per_step == "fixed":
         check_fixed_tokens(batch, block, start)
     trainer = Trainer(

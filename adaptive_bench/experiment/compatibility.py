@@ -156,13 +156,8 @@ def check_conventions(tokens_per_step: str, task: Task, *, batch: SizeController
         )
 
 
-def check_shareable(task: Task, *, is_ordered: bool) -> None:
+def check_shareable(*, is_ordered: bool) -> None:
     """Raises ValueError if this run cannot be trained by several processes."""
-    if task.has_blocks:
-        raise ValueError(
-            "several processes: rows of text carry a hidden state that only the process that computed it has; train on text with "
-            "a single process"
-        )
     if is_ordered:
         raise ValueError(
             "several processes: order=curriculum computes its scores in one process; take order=shuffled, or one process"

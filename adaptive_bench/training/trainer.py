@@ -6,7 +6,6 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +75,7 @@ class Trainer:
         self.needs = self.batch_size.scheduler.needs | self.block_size.scheduler.needs | self.update.rule.needs
         multiple_of = self.batch_size.sizes.multiple_of
         self.estimator.check(self.model, self.needs - PROBES, multiple_of=multiple_of, ranks=self.ranks.count)
-        self.backward = partial(  # leaves the batch gradient in the `.grad`s
-            self.estimator.backward, self.precision.applied_to(self.task.loss), self.model, chunks=self.physical_batch,
-            loss_scale=lambda: self.precision.loss_scale, ranks=self.ranks, clock=self.clock,
-        )  # fmt: skip
+        self._loss = self.precision.applied_to(self.task.loss)
 
     @property
     def position(self) -> Position:
@@ -136,6 +132,15 @@ class Trainer:
         row = self._row(seen, found, batch) | decided | {"skipped": skipped}
         self._record("step", self.steps, {name: row[name] for name in TRACE if name in row} | row)
         self._report(replace(seen, **self._evaluate_if_due(start)), asked)
+
+    def backward(self, batch: Batch, needs: AbstractSet[Stat]) -> BackwardResult:
+        """Leave the gradient of the batch in the `.grad`s; the statistics that are needed of it."""
+        found = self.estimator.backward(
+            self._loss, self.model, batch, needs, chunks=self.physical_batch, loss_scale=self.precision.loss_scale,
+            ranks=self.ranks, clock=self.clock,
+        )  # fmt: skip
+        self.task.share(batch, self.ranks)
+        return found
 
     def _decide(self, position: Position) -> tuple[BatchShape, Row]:
         """The granted shape of the step that starts at `position`, and what the trace says of the decision."""

@@ -49,6 +49,11 @@ NORMALISED = (
     "model=resnet8", "dataset.train_size=120", "scheduler=gns", "scheduler.initial=9", "scheduler.cooldown=0.3",
     "checkpoint_every=0.3",
 )  # fmt: skip
+RECURRENT = (
+    "dataset=markov_text", "model=lstm_small", "model.dropout=0.2", "dataset.train_size=3000", "scheduler=exponential",
+    "scheduler.initial=4", "scheduler.interval=0.3", "block_scheduler.initial=20", "batch_size.maximum=40", "epochs=1",
+    "checkpoint_every=0.1",
+)  # fmt: skip
 
 
 def free_port() -> int:

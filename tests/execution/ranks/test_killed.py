@@ -13,10 +13,13 @@ import torch
 
 from adaptive_bench.experiment.record import RunFolder
 from adaptive_bench.training import checkpoint
-from tests.execution.ranks.conftest import NORMALISED, STATEFUL, die_at, rows, together, torchrun, train
+from tests.execution.ranks.conftest import NORMALISED, RECURRENT, STATEFUL, die_at, rows, together, torchrun, train
 
 
-@pytest.mark.parametrize(("rank", "overrides"), [pytest.param(0, STATEFUL, marks=pytest.mark.slow), (1, NORMALISED)])
+@pytest.mark.parametrize(
+    ("rank", "overrides"),
+    [pytest.param(0, STATEFUL, marks=pytest.mark.slow), (1, NORMALISED), pytest.param(1, RECURRENT, marks=pytest.mark.slow)],
+)
 def test_a_run_whose_rank_was_killed_ends_as_interrupted_and_resumes(rank, overrides, tmp_path) -> None:
     assert together(train, tmp_path / "whole", *overrides) == [0, 0]
     start = time.monotonic()
@@ -31,7 +34,7 @@ def test_a_run_whose_rank_was_killed_ends_as_interrupted_and_resumes(rank, overr
         assert "rank 0 of 2 lost another one" in state["reason"]
     kept = checkpoint.load(folder / "checkpoint.pt", device=torch.device("cpu"))
     assert kept is not None
-    assert 0 < kept["samples"] < 240
+    assert 0 < kept["samples"] < rows(tmp_path / "whole")["samples"].iloc[-1]
     first, second = (each["random"]["cpu"] for each in kept["ranks"])
     assert not torch.equal(first, second), "two ranks would drop the same units of different rows"
     assert together(train, tmp_path / "killed", *overrides) == [0, 0]

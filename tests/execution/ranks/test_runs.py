@@ -49,6 +49,44 @@ def test_two_processes_agree_with_one(name: str, tmp_path: Path) -> None:
     pd.testing.assert_series_equal(*values, rtol=1e-5)
 
 
+TEXT = (
+    "dataset=markov_text", "dataset.train_size=3000", "dataset.validation_size=200", "dataset.test_size=200",
+    "dataset.evaluation_batch=5", "scheduler.initial=4", "scheduler@block_scheduler=linear", "block_scheduler.initial=4",
+    "batch_size.maximum=40", "epochs=1.5", "optimizer.lr=0.1",
+)  # fmt: skip
+
+GROWING = ("scheduler=exponential", "scheduler.interval=0.3")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=lstm_small", "model.init=0.5", *GROWING),  # so large that the carried state matters
+        pytest.param(("model=gpt_mini", "model.dropout=0", "model.layers=2", *GROWING), marks=pytest.mark.slow),
+        pytest.param(
+            ("model=lstm_small", "model.init=0.5", "scheduler=gns", "estimator=microbatch", "scheduler.cooldown=0.1"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["lstm_small", "gpt_mini", "gns"],
+)
+def test_two_processes_train_on_text_as_one_does(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Columns and blocks change, and the last step of an epoch has fewer columns: states pass from rank to rank."""
+    assert together(train, tmp_path / "two", *TEXT, *words) == [0, 0]
+    assert together(train, tmp_path / "one", *TEXT, *words, count=1) == [0]
+    two, one = (rows(tmp_path / which) for which in ("two", "one"))
+    for size in ("batch_size", "block_size"):
+        assert two[size].tolist() == one[size].tolist()
+        assert one[size].nunique() > 2
+    fewer = one["batch_size"] < one["batch_size_granted"]
+    assert (fewer & ~one["state_reset"]).any(), "columns that another rank has computed so far"
+    pd.testing.assert_series_equal(two["loss"], one["loss"], rtol=1e-6, atol=1e-6)
+    for statistic in {"grad_sq_norm", "grad_variance"} & set(one):
+        pd.testing.assert_series_equal(two[statistic], one[statistic], rtol=1e-4)
+    values = [rows(tmp_path / which, "evaluations")["loss"] for which in ("one", "two")]
+    pd.testing.assert_series_equal(*values, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_torchrun_trains_one_run_and_says_so_once(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "scheduler=exponential", "scheduler.initial=20", "scheduler.interval=0.5")
@@ -66,7 +104,6 @@ def test_torchrun_trains_one_run_and_says_so_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("dataset=markov_text", "model=lstm_small", "dataset.train_size=9000"), "rows of text carry a hidden state"),
         (("order=curriculum",), "take order=shuffled, or one process"),
         (("scheduler=gns", "estimator=microbatch", "estimator.chunks=3"), "set estimator.chunks to 4"),
         (("scheduler=gns", "scheduler.estimator=sheet", "estimator=sheet", *FIVES), "estimator.microbatches to 6"),
