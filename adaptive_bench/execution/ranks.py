@@ -3,7 +3,8 @@
 import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, distributed, nn
 from adaptive_bench.execution.physical_batch import nearly_equal
 
 Agreed = TypeVar("Agreed")
+LOST_AFTER = timedelta(minutes=10)  # without an answer; the longest wait is for the first rank's checkpoint
 STARTED = "TORCHELASTIC_RUN_ID"  # torchrun sets it, and next to it RANK, WORLD_SIZE and the same of the machine, LOCAL_...
 
 
@@ -30,7 +32,6 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_first(self) -> bool:
@@ -51,7 +52,7 @@ class Ranks:
         """The sum of each value over the ranks, as numbers; a single rank's values as they are."""
         if self.count == 1:
             return list(values)
-        sums = torch.tensor([float(value) for value in values], dtype=torch.float64, device=self.device)
+        sums = torch.tensor([float(value) for value in values], dtype=torch.float64)  # on the CPU: gloo's, not NCCL's
         self._call(distributed.all_reduce, sums)
         totals: list[Tensor | float] = sums.tolist()
         return totals
@@ -83,7 +84,7 @@ class Ranks:
         if self.count == 1:
             return value
         box = [value]
-        self._call(distributed.broadcast_object_list, box, src=0, device=self.device)
+        self._call(distributed.broadcast_object_list, box, src=0, device=torch.device("cpu"))
         return box[0]
 
     def gather(self, value: Agreed) -> list[Agreed]:
@@ -125,12 +126,12 @@ def refuse_several(what: str) -> None:
 
 
 def join(device: torch.device) -> Ranks:
-    """Meet the other ranks that `torchrun` has started, by gloo on CPUs and NCCL on CUDA; a single one without it.
+    """Meet the other ranks that `torchrun` has started; a single one without it. Tensors on CUDA go by NCCL, others by gloo.
 
     On CUDA each takes the device of its number, which is its current one from then on. Raises ValueError if there are too few.
     """
     if count() == 1:
-        return Ranks(device=device)
+        return Ranks()
     if device.type == "cuda":
         own = int(os.environ["LOCAL_RANK"])
         if own >= torch.cuda.device_count():
@@ -140,6 +141,6 @@ def join(device: torch.device) -> Ranks:
             )
         torch.cuda.set_device(own)
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=LOST_AFTER)
         atexit.register(distributed.destroy_process_group)
-    return Ranks(rank=distributed.get_rank(), count=distributed.get_world_size(), device=device)
+    return Ranks(rank=distributed.get_rank(), count=distributed.get_world_size())

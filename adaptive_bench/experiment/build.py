@@ -197,7 +197,7 @@ def _jobs(launcher: DictConfig) -> int | None:
 def build(cfg: DictConfig, planned: RunSpec, *, among: Ranks | None = None) -> Trainer:
     """The trainer of a run, checked. `among` are the processes that train it. Raises ValueError if it cannot run."""
     device = torch.device(planned.machine.device)
-    among = Ranks(device=device) if among is None else among
+    among = Ranks() if among is None else among
     torch.manual_seed(cfg.seed)  # for initialisation and dropout; everything else has its own generator
     task: Task = make(cfg, "dataset", seed=cfg.seed, device=device)
     batching = make(cfg, "batching") if "batching" in cfg else None
