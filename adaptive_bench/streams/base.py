@@ -34,6 +34,7 @@ class Batch:
     place: Place | None = None  # only for text
     tokens_per_row: float | None = None  # of the whole batch, where rows are padded
     segments: Tensor | None = None  # of packed rows: which sentence a position belongs to, -1 on padding
+    real: int | None = None  # positions that are not padding, where rows are padded; None: they are counted when asked for
     cut: bool = False  # less than was asked for: at the end of the budget, or of an epoch of text
 
     def __len__(self) -> int:
@@ -42,8 +43,8 @@ class Batch:
     @property
     def shape(self) -> BatchShape:
         """The actual shape, which may be smaller than the requested one. Only token ids have a block above 1."""
-        real = None if self.tokens_per_row is None else int((self.targets != IGNORED).sum())
-        return BatchShape(len(self.targets), self.width, real)
+        counted = self.real is None and self.tokens_per_row is not None
+        return BatchShape(len(self.targets), self.width, int((self.targets != IGNORED).sum()) if counted else self.real)
 
     @property
     def width(self) -> int:
@@ -53,7 +54,9 @@ class Batch:
     def rows(self, start: int, stop: int) -> "Batch":
         place = self.place and replace(self.place, first=self.place.first + start)
         segments = None if self.segments is None else self.segments[start:stop]
-        return replace(self, inputs=self.inputs[start:stop], targets=self.targets[start:stop], place=place, segments=segments)
+        return replace(
+            self, inputs=self.inputs[start:stop], targets=self.targets[start:stop], place=place, segments=segments, real=None
+        )
 
 
 IGNORED = -1  # the target of a position that is padding

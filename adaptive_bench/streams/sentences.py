@@ -91,11 +91,12 @@ class SentenceStream(Stream):
         targets[line, column] = self.tokens[source]
         inputs[line, column] = np.where(place == 0, self.end, self.tokens[source - (place > 0)])
         numbers[line, column] = np.repeat(_places(np.ones(len(rows), np.int64), counts), lengths)[:real]
-        on_device = [torch.from_numpy(part).to(self.device) for part in (inputs, targets, numbers)]
+        on_device = [torch.from_numpy(part).to(self.device, non_blocking=True) for part in (inputs, targets, numbers)]
         return Batch(
             inputs=on_device[0],
             targets=on_device[1],
             tokens_per_row=real / shape[0],
+            real=real,
             segments=on_device[2] if self.batching.group == "packed" else None,
             cut=cut or bool(real < lengths.sum()),
         )

@@ -8,6 +8,10 @@ IMAGES = (
     "model=cnn_small", "dataset.train_size=1000", "epochs=100", "evaluate_every=50", "scheduler.initial=20", "dataset.crop=1",
     "dataset.flip=true",
 )  # fmt: skip
+SENTENCES = (
+    "dataset=lengths", "dataset.train_size=500", "model=gpt_mini", "model.width=32", "model.layers=1", "scheduler.initial=8",
+    "evaluate_every=50", "epochs=100",
+)  # fmt: skip
 PLAIN = {
     "fixed": IMAGES,
     "fixed, in chunks": (*IMAGES, "max_physical_batch=7"),
@@ -16,6 +20,7 @@ PLAIN = {
     "clipped": (*IMAGES, "max_grad_norm=1"),
     "lstm_small": ("model=lstm_small", *TEXT),
     "gpt_mini": ("model=gpt_mini", *TEXT),
+    "sentences": SENTENCES,
 }
 MEASURED = {
     "gns, per_sample": (*IMAGES, "scheduler=gns", "estimator=per_sample"),
