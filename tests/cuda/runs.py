@@ -9,7 +9,7 @@ from adaptive_bench.training.trainer import Trainer
 from tests.conftest import composed
 from tests.cuda.pretend import OnDevice, Pretended
 
-TEXT = ("dataset=markov_text", "dataset.train_size=5000", "scheduler.initial=8", "batch_size.maximum=60", "epochs=1")
+TEXT = ("dataset=markov_text", "dataset.train_size=2500", "scheduler.initial=8", "batch_size.maximum=60", "epochs=1")
 
 
 def trainer(device: str, into: Path, *words: str) -> Trainer:

@@ -29,6 +29,13 @@ CLOSE = {
     "gpt_mini, gns": ("model=gpt_mini", "model.dropout=0", "model.tied=false", *TEXT, "scheduler=gns", "estimator=per_sample"),
     "lstm_small, gns": ("model=lstm_small", *TEXT, "scheduler=gns", "estimator=microbatch"),
 }
+QUICK = ("resnet20, augmented", "cnn_small, microbatch", "cnn_small, chunks", "mlp, curriculum", "lstm_small", "gpt_mini")
+
+
+def slow(name, words):
+    return pytest.param(words, id=name, marks=() if name in QUICK else pytest.mark.slow)
+
+
 LARGE = {  # as they are, dropout and all
     "resnet18": ("model=resnet18",),
     "densenet121": ("model=densenet121",),
@@ -38,7 +45,7 @@ LARGE = {  # as they are, dropout and all
 
 
 @pytest.mark.filterwarnings("ignore:MicroBatch on a model with BatchNorm")
-@pytest.mark.parametrize("words", [*EXACT.values(), *CLOSE.values()], ids=[*EXACT, *CLOSE])
+@pytest.mark.parametrize("words", [slow(name, words) for name, words in (EXACT | CLOSE).items()])
 def test_a_run_ends_as_on_the_cpu(tmp_path, words):
     here = trainer("cpu", tmp_path / "cpu", *words)
     here.run()
