@@ -120,8 +120,12 @@ def check_run(cfg: DictConfig) -> None:
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The settings of a run, resolved; without the workload's, which the arms have already interpolated."""
-    return {str(key): _plain(cfg, str(key)) for key in cfg if key not in ("hydra", "workload")}
+    """The settings of a run, resolved; without the workload's, which the arms have already interpolated.
+
+    `deterministic` is among them where it is asked for: a run of before there was this setting is the same run.
+    """
+    outside = ("hydra", "workload", *(() if cfg.deterministic else ("deterministic",)))
+    return {str(key): _plain(cfg, str(key)) for key in cfg if key not in outside}
 
 
 def plan(cfg: DictConfig, hydra: DictConfig, *, elsewhere: bool = False) -> RunSpec:
@@ -148,8 +152,6 @@ def plan(cfg: DictConfig, hydra: DictConfig, *, elsewhere: bool = False) -> RunS
         deterministic=cfg.deterministic,
     )
     settings["device"] = here.device
-    if not settings["deterministic"]:
-        del settings["deterministic"]  # a run of before there was this setting is the same run
     if here.ranks > 1:
         settings["ranks"] = here.ranks  # BatchNorm and dropout see the rows of a rank
     read = partial(recorded, seed=cfg.seed)

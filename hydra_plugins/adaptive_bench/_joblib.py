@@ -14,6 +14,8 @@ from adaptive_bench.execution.interruption import Interrupted
 from adaptive_bench.experiment.machine import available_cores
 from hydra_plugins.adaptive_bench._sweeping import PATIENCE, Job, Work
 
+IDLE = 20  # seconds without a run after which a process ends, also one whose parent was killed
+
 
 class Slot:
     """A process that trains one run after the other, in an environment of its own; a new one if it was lost or got a signal."""
@@ -25,7 +27,7 @@ class Slot:
     def train(self, job: Job, work: Work) -> str:
         """The reason why the run was lost, or ""."""
         try:
-            self._pool = self._pool or ProcessPoolExecutor(1, env=self.environment)
+            self._pool = self._pool or ProcessPoolExecutor(1, timeout=IDLE, env=self.environment)
             self._pool.submit(_train, job, work).result()
         except (BrokenProcessPool, Interrupted) as error:
             self.close()

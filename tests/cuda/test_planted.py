@@ -93,6 +93,7 @@ def test_a_run_stops(tmp_path, device, monkeypatch, planted, words, error):
         [running.step() for _ in range(3)]
 
 
+@pytest.mark.slow
 def test_a_generator_that_is_not_restored_changes_the_weights(tmp_path, device, monkeypatch):
     generator_that_is_not_restored(monkeypatch)
     with pytest.raises(AssertionError):

@@ -52,6 +52,7 @@ def test_a_measured_step_waits_twice(tmp_path, device, words):
     assert sum(waits_a_step(device, tmp_path, *words).values()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["divebatch", "deba", "deba_flags", "simigrad", "memory", "adadamp"])
 def test_a_rule_that_measures_now_and_then_waits_twice_at_most(tmp_path, device, scheduler):
     waits = waits_a_step(device, tmp_path, *IMAGES, f"scheduler={scheduler}", "estimator=microbatch", steps=50)

@@ -49,9 +49,10 @@ def by_definition(logits: Tensor) -> float:
 @pytest.mark.parametrize("more", [frozenset(), frozenset({Stat.GRAD_VARIANCE})])
 def test_entropy_of_the_batch_that_is_trained_on(estimator, more, model, loss_fn, make_batch) -> None:
     batch = make_batch(7)  # chunks of 3, 2 and 2 rows
+    before = [len(module._forward_hooks) for module in model.modules()]
     seen = estimator.backward(loss_fn, model, batch, NEEDS | more)
     assert seen.stats[Stat.ENTROPY] == pytest.approx(by_definition(model(batch.inputs).detach()), rel=1e-9)
-    assert not any(module._forward_hooks for module in model.modules())
+    assert [len(module._forward_hooks) for module in model.modules()] == before
 
 
 def test_nothing_goes_through_the_model_twice(small_mlp, loss_fn, make_batch) -> None:

@@ -103,7 +103,7 @@ BAD = [
     (["model.norm=layer"], ["model.norm='layer'", "batch or group or none"]),
     (["max_physical_batch=0"], ["max_physical_batch=0", "from 1 up"]),
     (["max_physical_batch=1.5"], ["max_physical_batch=1.5"]),
-    (["precision=fp8"], ["precision='fp8'", "fp32 or bf16 or fp16"]),
+    (["precision=fp8"], ["precision='fp8'", "fp32 or tf32 or bf16 or fp16"]),
     (["precision=16"], ["precision=16"]),
     (["compile=maybe"], ["compile='maybe'", "true or false"]),
     (["batching=bucketed"], ["batching", "Classification", "dataset=ptb_lines"]),

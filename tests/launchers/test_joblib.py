@@ -8,7 +8,8 @@ import pytest
 
 from adaptive_bench.__main__ import main
 from hydra_plugins.adaptive_bench import _joblib
-from tests.launchers.sweeps import LONG, SHORT, left, start, train, wait_for_samples, weights
+from tests.daemons import until
+from tests.launchers.sweeps import ENDLESS, LONG, SHORT, left, start, statuses, train, wait_for_samples, weights
 
 TWO = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
@@ -29,6 +30,24 @@ def test_a_process_that_is_killed_takes_no_other_run_with_it(tmp_path):
     assert "3 runs, 2 of them finished before" in train(*words, into=tmp_path)
     train(*LONG, "hydra/launcher=basic", "seed=0,1,2", into=tmp_path / "alone")
     assert weights(tmp_path) == weights(tmp_path / "alone") != {}
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_killed_sweep_do_not_stay(tmp_path):
+    process = start(*ENDLESS, *TWO, "seed=0,1,2", into=tmp_path)
+    pids = [state["pid"] for state in wait_for_samples(process, tmp_path, runs=2).values()]
+    process.kill()
+    process.wait()
+    until(lambda: statuses(tmp_path).count("interrupted") == 2, seconds=60, what="checkpoints")
+    until(lambda: not any(runs(pid) for pid in pids), seconds=_joblib.IDLE + 60, what="the end of the processes")
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, other than one that nobody has asked for its end."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 @pytest.mark.slow
