@@ -43,7 +43,7 @@ def test_what_is_announced_its_end_is_queued_again_and_goes_on(cluster, tmp_path
         cluster.ask("scancel", "--signal=USR2", *(job["job_id"] for job in jobs.values()))
     else:
         cluster.ask("sbatch", "--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 1")
-    until(lambda: statuses(tmp_path) == ["queued"] * 2, seconds=60, what="both to be queued again")
+    until(lambda: statuses(tmp_path) == ["queued"] * 2, seconds=120, what="both to be queued again")
     assert all(state["samples"] >= reached[run] for run, state in left(tmp_path, "state.json").items())
     assert process.wait(200) == 0, (tmp_path / "err").read_text()
     assert left(tmp_path, "job.json") == jobs  # they kept their numbers
