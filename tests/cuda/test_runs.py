@@ -29,7 +29,7 @@ CLOSE = {
     "gpt_mini, gns": ("model=gpt_mini", "model.dropout=0", "model.tied=false", *TEXT, "scheduler=gns", "estimator=per_sample"),
     "lstm_small, gns": ("model=lstm_small", *TEXT, "scheduler=gns", "estimator=microbatch"),
 }
-QUICK = ("resnet20, augmented", "cnn_small, microbatch", "cnn_small, chunks", "mlp, curriculum", "lstm_small", "gpt_mini")
+QUICK = ("resnet20, augmented", "cnn_small, microbatch", "mlp, curriculum", "lstm_small")
 
 
 def slow(name, words):
@@ -69,7 +69,10 @@ def test_a_large_model_trains_and_is_evaluated(tmp_path, device, words):
     assert all(value.is_cuda for value in running.model.state_dict().values())
 
 
-@pytest.mark.parametrize("words", [("model=lstm_small", "model.dropout=0.5", *TEXT), ("model=resnet8", "dataset.crop=1")])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(("model=lstm_small", "model.dropout=0.5", *TEXT), marks=pytest.mark.slow), ("model=resnet8", "dataset.crop=1")],
+)
 def test_a_run_that_is_interrupted_goes_on_as_if_it_had_not_been(tmp_path, device, words):
     resumes_the_same(tmp_path, *words)
 

@@ -58,15 +58,13 @@ TEXT = (
 GROWING = ("scheduler=exponential", "scheduler.interval=0.3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
         ("model=lstm_small", "model.init=0.5", *GROWING),  # so large that the carried state matters
-        pytest.param(("model=gpt_mini", "model.dropout=0", "model.layers=2", *GROWING), marks=pytest.mark.slow),
-        pytest.param(
-            ("model=lstm_small", "model.init=0.5", "scheduler=gns", "estimator=microbatch", "scheduler.cooldown=0.1"),
-            marks=pytest.mark.slow,
-        ),
+        ("model=gpt_mini", "model.dropout=0", "model.layers=2", *GROWING),
+        ("model=lstm_small", "model.init=0.5", "scheduler=gns", "estimator=microbatch", "scheduler.cooldown=0.1"),
     ],
     ids=["lstm_small", "gpt_mini", "gns"],
 )
