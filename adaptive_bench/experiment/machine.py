@@ -122,7 +122,8 @@ def be_deterministic(wanted: bool) -> None:
     """Only CUDA kernels that give the same bits each time. Torch raises an error where an operation has none."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # counts before cuBLAS starts
-    torch.use_deterministic_algorithms(wanted)
+    if wanted != torch.are_deterministic_algorithms_enabled():  # to set it imports torch's compiler, at each start
+        torch.use_deterministic_algorithms(wanted)
 
 
 @cache
