@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from adaptive_bench.execution.ranks import Ranks
@@ -18,6 +19,13 @@ class Evaluation:
 
     value: float
     loss: float
+
+
+def perplexity(total: Tensor, *, tokens: int) -> Evaluation:
+    """exp of the mean cross-entropy, given its float64 sum over so many tokens; infinite where math.exp would overflow."""
+    loss = total / tokens
+    value, of_loss = torch.stack((loss.exp(), loss)).tolist()  # one wait for the device
+    return Evaluation(value=value, loss=of_loss)
 
 
 class Task(ABC):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.datasets.base import Evaluation, Task
+from adaptive_bench.datasets.base import Evaluation, Task, perplexity
 from adaptive_bench.execution.memory import Portions
 from adaptive_bench.streams.base import IGNORED, Batch
 from adaptive_bench.streams.lengths import LengthBatching, Rows
@@ -59,9 +59,7 @@ class Sentences(Task):
             for _, batch in _by_length(self.held_out[split]):
                 total = sum(self.portions(len(batch), partial(_of_rows, model, batch)), total)
         model.train()
-        loss = total / self.size(split)
-        value, of_loss = torch.stack((loss.exp(), loss)).tolist()  # one wait for the device
-        return Evaluation(value=value, loss=of_loss)  # infinite where math.exp would raise OverflowError
+        return perplexity(total, tokens=self.size(split))
 
     def size(self, split: str) -> int:
         return self.held_out[split].epoch_samples

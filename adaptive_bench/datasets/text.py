@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptive_bench.datasets.base import Evaluation, Task
+from adaptive_bench.datasets.base import Evaluation, Task, perplexity
 from adaptive_bench.datasets.carried import CarriedState
 from adaptive_bench.execution.memory import Portions
 from adaptive_bench.execution.ranks import Ranks
@@ -82,9 +82,7 @@ class LanguageModelling(Task):
                 batch = stream.take(shape)
                 total = sum(self.portions(len(batch), partial(_of_rows, model, batch, carried)), total)
         model.train()
-        loss = total / self.size(split)
-        value, of_loss = torch.stack((loss.exp(), loss)).tolist()  # one wait for the device
-        return Evaluation(value=value, loss=of_loss)  # infinite where math.exp would raise OverflowError
+        return perplexity(total, tokens=self.size(split))
 
     def size(self, split: str) -> int:
         return len(self.held_out[split]) - 1  # the first token is not predicted

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+import torch
 from torch import Tensor
 
 from adaptive_bench.experiment.assemble import experiment
 from adaptive_bench.training.trainer import Trainer
-from tests.conftest import composed
+from tests.conftest import broken_after, composed
 from tests.cuda.pretend import OnDevice, Pretended
 
 TEXT = ("dataset=markov_text", "dataset.train_size=2500", "scheduler.initial=8", "batch_size.maximum=60", "epochs=1")
@@ -31,3 +33,18 @@ def waits_a_step(device: Pretended, into: Path, *words: str, steps: int = 4) -> 
     for _ in range(steps):
         running.step()
     return {place: count / steps for place, count in sorted(device.waits.items())}
+
+
+def resumes_the_same(into: Path, *words: str) -> None:
+    """A run that breaks off half-way and goes on ends on the weights of a whole one, bit for bit."""
+    words = (*words, "checkpoint_every=0.2", "evaluate_every=1")
+    whole = trainer("cuda", into / "whole", *words)
+    whole.run()
+    with broken_after(len(whole.steps) // 2), pytest.raises(RuntimeError, match="broken"):
+        trainer("cuda", into / "broken", *words).run()
+    torch.manual_seed(12345)  # another process has drawn nothing yet
+    again = trainer("cuda", into / "broken", *words)
+    again.run()
+    resumed = weights(again)
+    for name, value in weights(whole).items():
+        assert torch.equal(resumed[name], value), name

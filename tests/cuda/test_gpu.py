@@ -10,8 +10,7 @@ from adaptive_bench.execution.clock import Clock
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.models import lstm
 from adaptive_bench.models.norm import norm_layer
-from tests.conftest import broken_after
-from tests.cuda.runs import TEXT, trainer, weights
+from tests.cuda.runs import TEXT, resumes_the_same, trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")]
 CUDA = torch.device("cuda")
@@ -35,14 +34,7 @@ def test_the_first_steps_lose_what_they_lose_on_a_cpu(tmp_path, words):
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_a_deterministic_run_goes_on_to_the_same_bits(tmp_path, words):
-    words = (*words, "deterministic=true", "checkpoint_every=0.2", "evaluate_every=1")
-    whole = trainer("cuda", tmp_path / "whole", *words)
-    whole.run()
-    with broken_after(len(whole.steps) // 2), pytest.raises(RuntimeError, match="broken"):
-        trainer("cuda", tmp_path / "broken", *words).run()
-    again = trainer("cuda", tmp_path / "broken", *words)
-    again.run()
-    assert all(torch.equal(weights(again)[name], value) for name, value in weights(whole).items())
+    resumes_the_same(tmp_path, *words, "deterministic=true")
 
 
 def test_a_convolution_in_fp32_is_in_float32():

@@ -11,9 +11,8 @@ from adaptive_bench.estimators.per_sample import _Recorder
 from adaptive_bench.execution.clock import Clock
 from adaptive_bench.streams import images
 from adaptive_bench.training.update import Update
-from tests.cuda.runs import TEXT, trainer
-from tests.cuda.test_runs import resumes_the_same
-from tests.cuda.test_waits import IMAGES, MEASURED, waits_a_step
+from tests.cuda.runs import TEXT, resumes_the_same, trainer, waits_a_step
+from tests.cuda.test_waits import IMAGES, MEASURED
 
 RECURRENT = ("model=lstm_small", "model.dropout=0.5", *TEXT)
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from adaptive_bench.execution import snapshot
-from tests.conftest import broken_after
 from tests.cuda.pretend import pretended_cuda
-from tests.cuda.runs import TEXT, trainer, weights
+from tests.cuda.runs import TEXT, resumes_the_same, trainer, weights
 
 # everything but dropout, which draws other numbers there, and what torch computes in another order for another device
 EXACT = {
@@ -55,9 +54,9 @@ def test_a_run_ends_as_on_the_cpu(tmp_path, words):
         assert all(parameter.is_cuda for parameter in there.model.parameters())
         found = weights(there)
     assert [row["batch_size"] for row in there.steps] == [row["batch_size"] for row in here.steps]
-    exact = words in EXACT.values()
+    exact, expected = words in EXACT.values(), weights(here)
     for name, value in found.items():
-        torch.testing.assert_close(value, weights(here)[name], rtol=0 if exact else 1e-4, atol=0 if exact else 1e-5)
+        torch.testing.assert_close(value, expected[name], rtol=0 if exact else 1e-4, atol=0 if exact else 1e-5)
 
 
 @pytest.mark.slow
@@ -75,19 +74,6 @@ def test_a_large_model_trains_and_is_evaluated(tmp_path, device, words):
 )
 def test_a_run_that_is_interrupted_goes_on_as_if_it_had_not_been(tmp_path, device, words):
     resumes_the_same(tmp_path, *words)
-
-
-def resumes_the_same(into, *words):
-    words = (*words, "checkpoint_every=0.2", "evaluate_every=1")
-    whole = trainer("cuda", into / "whole", *words)
-    whole.run()
-    with broken_after(len(whole.steps) // 2), pytest.raises(RuntimeError, match="broken"):
-        trainer("cuda", into / "broken", *words).run()
-    torch.manual_seed(12345)  # another process has drawn nothing yet
-    again = trainer("cuda", into / "broken", *words)
-    again.run()
-    for name, value in weights(whole).items():
-        assert torch.equal(weights(again)[name], value), name
 
 
 def test_a_run_on_the_cpu_leaves_a_cuda_device_alone(tmp_path, monkeypatch):
