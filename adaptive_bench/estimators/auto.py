@@ -39,7 +39,7 @@ class Auto(GradientEstimator):
     def __post_init__(self) -> None:
         self._per_sample = PerSample(fraction=self.fraction, seed=self.seed, least=LEAST)
         MicroBatch(chunks=self.chunks)  # refuses a wrong setting even where it is not used
-        self.generator = self._per_sample.generator
+        self.generator, self.convolutions = self._per_sample.generator, self._per_sample.convolutions
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
         return (self.chosen or self._per_sample).hooked(needs)

@@ -39,6 +39,7 @@ class GradientEstimator(ABC):
     )
     hooks: ClassVar[frozenset[Stat]] = frozenset({Stat.ENTROPY})  # what is measured by hooks on modules
     generator: torch.Generator | None = field(default=None, init=False, repr=False)  # of those that draw samples
+    convolutions: dict[str, str] = field(default_factory=dict, init=False, repr=False)  # the fastest form by kind, on CUDA
     _epoch_sum: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)  # sum of g_i by parameter
 
     @final
@@ -186,18 +187,25 @@ class GradientEstimator(ABC):
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to measure the same numbers: {"epoch_sum", "generator"}."""
-        generator = None if self.generator is None else self.generator.get_state()
-        return {"epoch_sum": {name: total.clone() for name, total in self._epoch_sum.items()}, "generator": generator}
+        """What a resumed run needs to measure the same numbers: {"epoch_sum", "generator", "convolutions"}."""
+        return {
+            "epoch_sum": {name: total.clone() for name, total in self._epoch_sum.items()},
+            "generator": None if self.generator is None else self.generator.get_state(),
+            "convolutions": dict(self.convolutions),
+        }
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict()`. Raises ValueError for the state of another kind of estimator."""
-        if set(state) != {"epoch_sum", "generator"} or (state["generator"] is None) != (self.generator is None):
+        """Restore `state_dict()`; forms of convolutions that were chosen since then stay.
+
+        Raises ValueError for the state of another kind of estimator.
+        """
+        if set(state) != set(self.state_dict()) or (state["generator"] is None) != (self.generator is None):
             raise ValueError(
-                f"this state does not belong to {type(self).__name__}: epoch_sum and "
-                f"{'no generator' if self.generator is None else 'a generator'} are expected; load it where it was saved from"
+                f"this state does not belong to {type(self).__name__}: {', '.join(self.state_dict())} are expected, "
+                f"{'without' if self.generator is None else 'with'} a generator; load it where it was saved from"
             )
+        self.convolutions.update(state["convolutions"])
         self._epoch_sum = {name: total.clone() for name, total in state["epoch_sum"].items()}
         if self.generator is not None:
             self.generator.set_state(state["generator"].cpu())  # a checkpoint may have been loaded to the run's device

@@ -60,7 +60,9 @@ class PerSample(GradientEstimator):
         samples = len(work.batch)
         with work.clock.running("measure"):
             modules, rows = covered_modules(work.model), self._draw(work.batch)
-        recorder = _Recorder(modules, rows=rows, device=work.batch.targets.device, clock=work.clock)
+        recorder = _Recorder(
+            modules, rows=rows, device=work.batch.targets.device, clock=work.clock, convolutions=self.convolutions
+        )
         loss = work.backward(around=recorder.taking)
 
         def finish() -> Callable[[float], dict[Stat, Scalar]]:
@@ -92,8 +94,17 @@ class _Recorder:
     The hook is on the output tensor: hooks on a module's backward pass forbid in-place operations after it.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], *, rows: Tensor | None, device: torch.device, clock: Clock) -> None:
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        *,
+        rows: Tensor | None,
+        device: torch.device,
+        clock: Clock,
+        convolutions: dict[str, str],
+    ) -> None:
         self._modules, self._rows, self._device, self._clock = list(modules), rows, device, clock
+        self._convolutions = convolutions
         self._sums: list[Tensor] = []  # of the chosen rows' squared norms, by module and chunk
         self._seen: set[nn.Module] = set()
         self._samples, self._chosen = 0, rows  # of the chunk, whose chosen rows are counted from its first one
@@ -137,7 +148,8 @@ class _Recorder:
         assert inputs is not None, "one backward pass a chunk"
         if self._chosen is None or len(self._chosen):  # a chunk may have none of the rows that were drawn
             with self._clock.running("measure"):
-                self._sums.append(mean_sample_sq_norm(module, inputs, gradient, rows=self._chosen).sum())
+                norms = mean_sample_sq_norm(module, inputs, gradient, rows=self._chosen, convolutions=self._convolutions)
+                self._sums.append(norms.sum())
 
     def sum_of_sq_shares(self) -> Scalar:
         """Over the chosen rows of this rank and all parameters; there may be none."""

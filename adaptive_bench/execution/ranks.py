@@ -2,7 +2,8 @@
 
 import atexit
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from adaptive_bench.execution.physical_batch import nearly_equal
 
 Agreed = TypeVar("Agreed")
 LOST_AFTER = timedelta(minutes=10)  # without an answer; the longest wait is for the first rank's checkpoint
+BUCKET = 25 * 2**20  # bytes of gradients a message, as torch's DistributedDataParallel has it
 STARTED = "TORCHELASTIC_RUN_ID"  # torchrun sets it, and next to it RANK, WORLD_SIZE and the same of the machine, LOCAL_...
 
 
@@ -60,18 +62,30 @@ class Ranks:
     def sum(self, parts: Mapping[nn.Parameter, Tensor], *, over: Sequence[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
         """The sum over the ranks of a tensor for each parameter; zero where a rank has none, missing where no rank has one.
 
-        `over` are all parameters, in an order that is every rank's. The tensors are replaced in place.
+        `over` are all parameters, in an order that is every rank's. The tensors are replaced in place. They travel in buckets,
+        of which the next one is filled while one is on its way. None leaves before the backward pass is over: a rank on which
+        memory runs out makes its pass again, and nothing that it has sent could be taken back.
         """
         if self.count == 1:
             return dict(parts)
         holders = self.all_reduce(*(parameter in parts for parameter in over))
         # zeros_like keeps the parameter's memory format, which fused optimisers expect of a gradient
         mine = {p: parts[p] if p in parts else torch.zeros_like(p) for p, count in zip(over, holders, strict=True) if count}
-        if mine:
-            flat = torch.cat([part.flatten() for part in mine.values()])  # one message instead of one a parameter
-            self.add_up(flat)
-            for part, summed in zip(mine.values(), torch.split(flat, [part.numel() for part in mine.values()]), strict=True):
+        going = deque[tuple[Any, Tensor, list[Tensor]]]()
+
+        def arrive() -> None:
+            message, flat, parts = going.popleft()
+            self._call(message.wait)
+            for part, summed in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
                 part.copy_(summed.view_as(part))
+
+        for bucket in _buckets(mine.values()):
+            flat = torch.cat([part.flatten() for part in bucket])
+            going.append((self._call(distributed.all_reduce, flat, async_op=True), flat, bucket))
+            if len(going) > 1:
+                arrive()
+        while going:
+            arrive()
         return mine
 
     def add_up(self, values: Tensor) -> None:
@@ -101,12 +115,24 @@ class Ranks:
             for tensor in model.state_dict().values():
                 self._call(distributed.broadcast, tensor, src=0)
 
-    def _call(self, collective: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    def _call(self, collective: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
-            collective(*arguments, **options)
+            return collective(*arguments, **options)
         except RuntimeError as error:  # of a closed connection or a timeout; distributed's own errors are RuntimeErrors
             reason = str(error).partition("\n")[0]
             raise RankLost(f"rank {self.rank} of {self.count} lost another one ({reason})") from error
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in their order, as many to a bucket as fit into it, and one at least."""
+    bucket: list[Tensor] = []
+    for each in tensors:
+        if bucket and sum(held.nbytes for held in bucket) + each.nbytes > BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(each)
+    if bucket:
+        yield bucket
 
 
 def here() -> int:

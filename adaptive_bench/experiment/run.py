@@ -151,6 +151,7 @@ def _outcome(trainer: Trainer, *, status: str, reason: str) -> Row:
         **seconds,
         "timed_under": " | ".join(trainer.timed_under),  # more than one where the run was resumed elsewhere
         "estimator": repr(trainer.estimator),
+        **({"convolutions": json.dumps(found)} if (found := trainer.estimator.convolutions) else {}),
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "weights": weights_digest(trainer.model),
     }

@@ -1,5 +1,6 @@
 """What went wrong on GPUs, by injected errors and on the pretended device."""
 
+import json
 import math
 import os
 from contextlib import contextmanager
@@ -8,11 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from adaptive_bench.estimators.layers import convolution
 from adaptive_bench.execution.precision import Precision
 from adaptive_bench.experiment import machine
+from adaptive_bench.experiment.run import _outcome
 from adaptive_bench.models.norm import norm_layer
 from adaptive_bench.training import probes
 from adaptive_bench.training.trainer import Diverged
+from tests.conftest import broken_after
+from tests.cuda.pretend import DEVICE
 from tests.cuda.runs import TEXT, trainer, weights
 
 
@@ -157,3 +162,68 @@ def test_a_compiled_model_has_seen_two_sizes_and_an_evaluation_before_the_clock_
     assert seen[True] == sizes
     assert seen[False] == [50]
     assert running.task.train.state_dict() == {"epoch": 0, "position": 0}
+
+
+MEASURED = (
+    "model=cnn_small", "scheduler=gns", "estimator=per_sample", "dataset.train_size=200", "scheduler.initial=20", "epochs=2",
+    "checkpoint_every=0.2", "evaluate_every=1",
+)  # fmt: skip
+
+
+def a_card_on_which(fastest: str, monkeypatch) -> list[str]:
+    """Makes it the one that one form is fast on; returns the forms that are timed."""
+    timed: list[str] = []
+    names = {form: name for name, form in convolution.FORMS.items()}
+
+    def milliseconds(form) -> float:
+        timed.append(names[form.func])
+        form()
+        return float(timed[-1] != fastest)
+
+    monkeypatch.setattr(convolution, "_milliseconds", milliseconds)
+    return timed
+
+
+@pytest.mark.parametrize("fastest", convolution.FORMS)
+def test_the_form_of_a_convolution_that_this_card_does_fastest_is_taken_and_kept(tmp_path, device, monkeypatch, fastest):
+    timed = a_card_on_which(fastest, monkeypatch)
+    running = trainer("cuda", tmp_path, *MEASURED)
+    with broken_after(5), pytest.raises(RuntimeError, match="broken"):
+        running.run()
+    assert sorted(timed) == sorted([*convolution.FORMS] * len(running.estimator.convolutions))  # once each, in the warm-up
+    assert set(running.estimator.convolutions.values()) == {fastest}
+    again = trainer("cuda", tmp_path, *MEASURED)
+    timed = a_card_on_which("none: the checkpoint says it", monkeypatch)
+    again.run()
+    assert not timed
+    assert again.estimator.convolutions == running.estimator.convolutions
+    assert json.loads(_outcome(again, status="done", reason="")["convolutions"]) == running.estimator.convolutions
+
+
+def test_a_deterministic_run_times_no_forms(tmp_path, device, monkeypatch):
+    timed = a_card_on_which("gram", monkeypatch)
+    running = trainer("cuda", tmp_path, *MEASURED)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+        running.step()
+    assert not timed
+    assert not running.estimator.convolutions
+
+
+def test_a_form_that_would_take_all_memory_is_not_tried(device, monkeypatch):
+    timed = a_card_on_which("patches", monkeypatch)
+    monkeypatch.setattr(convolution, "MOST_TRIED", 10_000)
+    x, d = (torch.rand(2, channels, 12, 12).to(DEVICE) for channels in (3, 8))
+    chosen = {}
+    convolution.conv(nn.Conv2d(3, 8, 3, padding=1), x, d, chosen=chosen)
+    assert timed == ["product", "patches"]  # the Gram matrices of the pixels have 2 x (196^2 + 144^2) numbers
+    assert [*chosen.values()] == ["patches"]
+
+
+def test_forms_are_timed_by_the_device(device):
+    x, d = (torch.rand(2, channels, 12, 12).to(DEVICE) for channels in (3, 8))
+    chosen = {}
+    device.waits.clear()
+    convolution.conv(nn.Conv2d(3, 8, 3, padding=1), x, d, chosen=chosen)
+    assert set(chosen.values()) <= set(convolution.FORMS)
+    assert sum(device.waits.values()) == len(convolution.FORMS)

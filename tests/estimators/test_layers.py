@@ -74,34 +74,34 @@ def test_squared_norms_are_those_of_the_rows_shares(case: str) -> None:
     size=st.tuples(st.integers(5, 8), st.integers(5, 8)),
     bias=st.booleans(),
     channels_last=st.booleans(),
-    gram=st.booleans(),
+    form=st.sampled_from([*convolution.FORMS]),
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_any_convolution(kernel, stride, dilation, padding, groups, size, bias, channels_last, gram) -> None:
+def test_any_convolution(kernel, stride, dilation, padding, groups, size, bias, channels_last, form) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 8, kernel, stride=stride, dilation=dilation, padding=padding, groups=groups, bias=bias)
     inputs = normal(3, 4, *size)
     if channels_last:
         conv, inputs = conv.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "_gram_is_cheaper", lambda *_: gram)
+        patch.setattr(convolution, "_form", lambda *_: form)
         assert_rule_holds(conv, inputs)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("form", convolution.FORMS)
 @pytest.mark.parametrize("kernel", [3, (2, 3), (4, 1)])
-def test_convolution_that_keeps_the_size(kernel, gram: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "_gram_is_cheaper", lambda *_: gram)
+def test_convolution_that_keeps_the_size(kernel, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "_form", lambda *_: form)
     assert_rule_holds(nn.Conv2d(2, 3, kernel, padding="same", dilation=(1, 2)), normal(3, 2, 6, 7))
 
 
-@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("form", convolution.FORMS)
 @pytest.mark.parametrize(
     "options", [{"padding": "same"}, {"stride": 2, "padding": 1}, {"dilation": 2, "groups": 2, "bias": False}]
 )
-def test_convolution_over_sequences(options: dict, gram: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "_gram_is_cheaper", lambda *_: gram)
+def test_convolution_over_sequences(options: dict, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "_form", lambda *_: form)
     assert_rule_holds(nn.Conv1d(4, 6, 3, **options), normal(3, 4, 9))
 
 

@@ -34,13 +34,21 @@ WEIGHT_RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor
 COVERED = (*WEIGHT_RULES, *BATCH_NORMS)
 
 
-def mean_sample_sq_norm(module: nn.Module, inputs: Tensor, gradients: Tensor, *, rows: Tensor | None = None) -> Tensor:
+def mean_sample_sq_norm(
+    module: nn.Module,
+    inputs: Tensor,
+    gradients: Tensor,
+    *,
+    rows: Tensor | None = None,
+    convolutions: dict[str, str] | None = None,
+) -> Tensor:
     """Squared norms of the shares of the chosen rows (None: all) in the gradient of the module's trainable parameters: (m,).
 
     `gradients` is the derivative of the loss with respect to the module's output. Both tensors hold all rows of the batch.
+    `convolutions` is where `conv` keeps the forms that were the fastest on a GPU.
     """
     weighted, biased = (_trainable(getattr(module, name, None)) for name in ("weight", "bias"))
-    rule = _weight_rule(module, inputs) if weighted else None
+    rule = _weight_rule(module, inputs, convolutions) if weighted else None
     parts = []
     for x, d in blocks(inputs, gradients, rows=rows, as_stored=isinstance(module, (nn.GroupNorm, *BATCH_NORMS))):
         part = d.new_zeros(len(d)) if rule is None else rule(x, d)
@@ -52,8 +60,9 @@ def _trainable(parameter: Tensor | None) -> bool:
     return parameter is not None and parameter.requires_grad
 
 
-def _weight_rule(module: nn.Module, inputs: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def _weight_rule(module: nn.Module, inputs: Tensor, convolutions: dict[str, str] | None) -> Callable[[Tensor, Tensor], Tensor]:
     if isinstance(module, BATCH_NORMS):
         mean, variance = batch_statistics(module, inputs)  # of the whole batch, whichever rows are chosen
         return partial(batch_norm, module, mean=mean, variance=variance)
-    return partial(WEIGHT_RULES[type(module)], module)
+    rule = WEIGHT_RULES[type(module)]
+    return partial(conv, module, chosen=convolutions) if rule is conv else partial(rule, module)

@@ -1,7 +1,9 @@
 """The share of a row in the weight gradient of a convolution."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import cast
 
@@ -13,10 +15,16 @@ from torch.nn.grad import conv2d_weight
 from adaptive_bench.estimators.layers.linear import outer_sq_norms
 
 Pair = tuple[int, int]
+MOST_TRIED = 2**28  # numbers of a form's largest tensor: to measure one that is larger might take all memory
 
 
-def conv(module: nn.Module, x: Tensor, d: Tensor) -> Tensor:
-    """x: (m, c, *space), d: (m, o, *space); zero padding. One dimension is taken as images of height 1."""
+def conv(module: nn.Module, x: Tensor, d: Tensor, *, chosen: dict[str, str] | None = None) -> Tensor:
+    """x: (m, c, *space), d: (m, o, *space); zero padding. One dimension is taken as images of height 1.
+
+    The sum has three forms. On CPUs the one with fewer multiplications is taken. Which one is fast on a GPU depends on its
+    generation (issue 145 of Opacus), so there all are timed when a kind of convolution is met first, and the fastest is entered
+    into `chosen`. Their last digits differ, so under `deterministic` the rule of CPUs holds.
+    """
     conv = cast(nn.Conv1d | nn.Conv2d, module)
     x = F.pad(x, _padding(conv))
     if isinstance(conv, nn.Conv1d):
@@ -25,12 +33,12 @@ def conv(module: nn.Module, x: Tensor, d: Tensor) -> Tensor:
     if kernel == (1, 1) and conv.groups == 1:
         x = x[:, :, :: stride[0], :: stride[1]]
         return outer_sq_norms(x.flatten(2).mT, d.flatten(2).mT)
-    geometry = _Geometry(kernel=kernel, stride=stride, dilation=dilation, groups=conv.groups)
-    return _by_gram(x, d, geometry) if _gram_is_cheaper(x, d, geometry) else _by_product(x, d, geometry)
+    geometry = Geometry(kernel=kernel, stride=stride, dilation=dilation, groups=conv.groups)
+    return FORMS[_form(x, d, geometry, chosen)](x, d, geometry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Geometry:
+class Geometry:
     kernel: Pair
     stride: Pair
     dilation: Pair
@@ -53,7 +61,39 @@ def _padding(conv: nn.Conv1d | nn.Conv2d) -> list[int]:
     return pads
 
 
-def _gram_is_cheaper(x: Tensor, d: Tensor, geometry: _Geometry) -> bool:
+def _form(x: Tensor, d: Tensor, geometry: Geometry, chosen: dict[str, str] | None) -> str:
+    if chosen is None or not x.is_cuda or torch.are_deterministic_algorithms_enabled():
+        return "gram" if _gram_is_cheaper(x, d, geometry) else "product"
+    kind = f"{tuple(x.shape[1:])} to {tuple(d.shape[1:])}, {geometry}"
+    if kind not in chosen:
+        chosen[kind] = _fastest(x, d, geometry)
+    return chosen[kind]
+
+
+def _fastest(x: Tensor, d: Tensor, geometry: Geometry) -> str:
+    pixels, positions, taps = x[0, 0].numel(), d[0, 0].numel(), math.prod(geometry.kernel)
+    sizes = {
+        "product": d.shape[1] * x.shape[1] // geometry.groups * taps,
+        "gram": geometry.groups * (pixels**2 + positions**2),
+        "patches": x.shape[1] * taps * positions,
+    }
+    tried = [name for name in FORMS if len(x) * sizes[name] <= MOST_TRIED] or ["product"]
+    return min(tried, key=lambda name: _milliseconds(partial(FORMS[name], x, d, geometry)))
+
+
+def _milliseconds(form: Callable[[], Tensor]) -> float:
+    """On CUDA, after a first call, which loads kernels."""
+    form()
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    start.record()
+    for _ in range(3):
+        form()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end))
+
+
+def _gram_is_cheaper(x: Tensor, d: Tensor, geometry: Geometry) -> bool:
     """By multiplications; the 2 is what they cost more than those of a convolution, measured on CPUs."""
     pixels, positions, taps = x[0, 0].numel(), d[0, 0].numel(), math.prod(geometry.kernel)
     channels_in, channels_out = x.shape[1], d.shape[1]
@@ -61,7 +101,7 @@ def _gram_is_cheaper(x: Tensor, d: Tensor, geometry: _Geometry) -> bool:
     return 2 * gram < positions * taps * channels_in * channels_out / geometry.groups
 
 
-def _by_product(x: Tensor, d: Tensor, geometry: _Geometry) -> Tensor:
+def _by_product(x: Tensor, d: Tensor, geometry: Geometry) -> Tensor:
     """The rows' weight gradients from one call: rows become the groups of a convolution over a single, very wide image."""
     rows, channels_in, channels_out = len(x), x.shape[1], d.shape[1]
     weights: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
@@ -76,7 +116,14 @@ def _by_product(x: Tensor, d: Tensor, geometry: _Geometry) -> Tensor:
     return norms.square()
 
 
-def _by_gram(x: Tensor, d: Tensor, geometry: _Geometry) -> Tensor:
+def _by_patches(x: Tensor, d: Tensor, geometry: Geometry) -> Tensor:
+    """`outer_sq_norms` of the patches themselves, which are copied."""
+    patches = F.unfold(x, geometry.kernel, dilation=geometry.dilation, stride=geometry.stride)  # (m, c taps, positions)
+    pairs = (values.reshape(len(x) * geometry.groups, -1, patches.shape[2]).mT for values in (patches, d))
+    return outer_sq_norms(*pairs).reshape(len(x), -1).sum(1)
+
+
+def _by_gram(x: Tensor, d: Tensor, geometry: Geometry) -> Tensor:
     """The Gram form of `outer_sq_norms`, x_t being the patch under position t.
 
     A product of two patches is the sum over kernel taps of products of two pixels, so the Gram matrix of the patches is that of
@@ -101,3 +148,10 @@ def _gram(values: Tensor, groups: int) -> Tensor:
     rows, channels, height, width = values.shape
     pixels = values.reshape(rows * groups, channels // groups, height * width)
     return torch.bmm(pixels.mT, pixels).reshape(-1, height, width, height, width)
+
+
+FORMS: dict[str, Callable[[Tensor, Tensor, Geometry], Tensor]] = {
+    "product": _by_product,
+    "gram": _by_gram,
+    "patches": _by_patches,
+}

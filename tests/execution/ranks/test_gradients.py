@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from torch import distributed, nn
 
 from adaptive_bench.estimators import Auto, GradientEstimator, MicroBatch, PerSample, Sheet
+from adaptive_bench.execution import ranks as ranks_module
 from adaptive_bench.execution.physical_batch import PhysicalBatch
-from adaptive_bench.execution.ranks import Ranks
+from adaptive_bench.execution.ranks import Ranks, _buckets
 from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch
 from tests.estimators.conftest import MODELS, mean_cross_entropy, random_batch
@@ -61,6 +63,7 @@ def measured(ranks: Ranks, *, most: int | None = None) -> dict[str, dict[str, An
 
 def measure_as_rank(folder: Path) -> None:
     ranks = group()
+    ranks_module.BUCKET = 2000  # bytes: each model's gradients take several messages
     found = measured(ranks, most=2)
     found |= {"not finite": not_finite(ranks), "no memory": no_memory(ranks), "unused": unused(ranks)}
     torch.save(found, folder / f"{ranks.rank}.pt")
@@ -168,3 +171,15 @@ def test_shares_follow_one_another_and_differ_by_a_row(total: int, count: int, l
     assert max(taken, default=0) - min(taken, default=0) <= 1
     assert len(taken) in (0, 1) or min(taken) >= least
     assert len(taken) == min(count, max(1, total // least)) or total == 0
+
+
+@given(sizes=st.lists(st.integers(0, 40), max_size=20))
+def test_buckets_hold_all_gradients_in_their_order(sizes: list[int]) -> None:
+    tensors = [torch.zeros(size) for size in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks_module, "BUCKET", 100)
+        buckets = list(_buckets(tensors))
+    assert [id(each) for bucket in buckets for each in bucket] == [id(each) for each in tensors]
+    assert all(len(bucket) == 1 or sum(each.nbytes for each in bucket) <= 100 for bucket in buckets)
+    for bucket, after in pairwise(buckets):
+        assert sum(each.nbytes for each in [*bucket, after[0]]) > 100
