@@ -114,19 +114,22 @@ def correlated(level: str, levels: Sequence[float], found: Sequence[Finding], *,
     """Whether an effect is larger where a `level` of the workload is: Spearman's rank correlation over workloads.
 
     The interval is that of Fieller, Hartley and Pearson (1957): atanh(rho) has a standard error of sqrt(1.06 / (n - 3)). What the
-    effects themselves are unsure by is not in it.
+    effects themselves are unsure by is not in it. Workloads on which the effect cannot be told are left out, and counted in the
+    title; with fewer than four others nothing can be told.
     """
-    rho = float(stats.spearmanr(levels, [each.estimate for each in found]).statistic)
-    half = float(stats.norm.ppf(0.975)) * math.sqrt(1.06 / (len(found) - 3))
+    known = [(each, one.estimate) for each, one in zip(levels, found, strict=True) if math.isfinite(one.estimate)]
+    told = len(known) > 3
+    rho = float(stats.spearmanr(known).statistic) if told else math.nan
+    half = float(stats.norm.ppf(0.975)) * math.sqrt(1.06 / (len(known) - 3)) if told else math.nan
     middle = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
     low, high = float(np.tanh(middle - half)), float(np.tanh(middle + half))
     return Finding(
         statement=found[0].statement,
-        title=f"{len(found)} workloads, rank correlation with {level}",
+        title=f"{'' if len(known) == len(found) else f'{len(known)} of '}{len(found)} workloads, rank correlation with {level}",
         verdict=judged(low, high, expects=expects, least=0.0),
         sign=int(low > 0) - int(high < 0),
-        effect=f"{rho:+.2f} [{low:+.2f}, {high:+.2f}]",
-        could_have_seen=f"{np.tanh(half * (1 + 0.8416 / 1.96)):.2f}",
+        effect=f"{rho:+.2f} [{low:+.2f}, {high:+.2f}]" if told else verdicts.CANNOT_TELL,
+        could_have_seen=f"{np.tanh(half * (1 + 0.8416 / 1.96)):.2f}" if told else "",
         estimate=rho,
     )
 

@@ -233,3 +233,14 @@ def test_an_effect_goes_with_a_level_of_the_workloads() -> None:
     assert (with_depth.effect, with_depth.verdict) == ("+0.94 [+0.54, +0.99]", SUPPORTED)
     assert correlated("depth", [6, 5, 4, 3, 2, 1], found, expects="more").verdict == CONTRADICTED
     assert correlated("depth", [3, 1, 2, 5, 4, 3], found, expects="differs").verdict == UNDECIDED
+
+
+def test_workloads_on_which_the_effect_cannot_be_told_are_left_out_and_counted() -> None:
+    found = [replace(finding("seconds"), estimate=effect) for effect in (0.1, math.nan, 0.3, 0.5, 0.4, 0.6)]
+    told = correlated("depth", [1, 2, 3, 4, 5, 6], found, expects="more")
+    # d^2 = 2: rho = 1 - 6 * 2 / 120 = 0.9; atanh 1.472 -+ 1.96 * sqrt(1.06 / 2) = 0.045 and 2.899
+    assert (told.title, told.effect, told.verdict) == (
+        "5 of 6 workloads, rank correlation with depth", "+0.90 [+0.05, +0.99]", SUPPORTED
+    )  # fmt: skip
+    few = correlated("depth", [1, 2, 3, 4], [replace(each, estimate=math.nan) for each in found[:1]] + found[2:5], expects="more")
+    assert (few.effect, few.verdict, few.could_have_seen) == ("cannot tell", UNDECIDED, "")
