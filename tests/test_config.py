@@ -149,7 +149,7 @@ def test_every_sweep_composes_with_all_its_runs(sweep):
         assert found.runs == 1
     elif sweep in ("deba_drop", "divebatch_rates_cpu", "variations_deba", "ptb_combined"):  # settings of a few methods
         assert found.runs == 30
-    elif sweep in ("deba_digits", "deba_growth_cpu", "deba_signals", "divebatch_delta_cpu") or sweep.startswith(
+    elif sweep in ("deba_digits", "deba_growth_cpu", "deba_signals", "diversity", "divebatch_delta_cpu") or sweep.startswith(
         "variations"
     ):  # the same, more of them
         assert found.runs >= 40
