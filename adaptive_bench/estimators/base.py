@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -87,31 +87,17 @@ class GradientEstimator(ABC):
         memory = gauge(batch.targets.device) if Stat.MEMORY_USED in needs else None
         if memory is not None:
             memory.reset()
-        before = Snapshot(model, generator=self.generator, buffers=chunks.is_new(batch, measured=bool(needs)))
-        while True:
-            entropy = Entropy(clock=clock) if Stat.ENTROPY in needs else None
-            work = BackwardRequest(
-                loss_fn=loss_fn,
-                model=model,
-                batch=batch,
-                needs=needs,
-                loss_scale=loss_scale,
-                chunks=chunks,
-                ranks=ranks,
-                clock=clock,
-                entropy=entropy,
-            )
-            try:
-                with entropy.watching(model) if entropy else nullcontext():
-                    share, finish = self._measure(work) if needs & IN_PIECES else (work.backward(), work.add_up)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not ran_out(error):
-                    raise
-                chunks.halve(work.physical_batch, error, width=batch.width)
-            before.restore()  # outside `except`: the exception keeps the activations alive
-            trim_heap()
-        chunks.fitted(batch, measured=bool(needs))
+        work = BackwardRequest(
+            loss_fn=loss_fn,
+            model=model,
+            batch=batch,
+            needs=needs,
+            loss_scale=loss_scale,
+            chunks=chunks,
+            ranks=ranks,
+            clock=clock,
+        )
+        work, share, finish = self._pass(work)
         of_all, *rows = ranks.all_reduce(share, *(work.physical_batch * (rank == ranks.rank) for rank in range(ranks.count)))
         of_pieces, stats = finish(), dict[Stat, float]()
         wanted: Scalar = 0.0
@@ -126,6 +112,26 @@ class GradientEstimator(ABC):
             with clock.running("measure"):
                 stats = self._statistics(work, gradients, sq_norm, of_pieces, memory)
         return BackwardResult(loss=loss, stats=stats, physical_batch=int(max(rows)))
+
+    def _pass(self, asked: BackwardRequest) -> tuple[BackwardRequest, Scalar, Finish | Callable[[], None]]:
+        """What `_measure` returns of this rank's pass, made again in smaller chunks where memory runs out, and which it was."""
+        measured = bool(asked.needs)
+        buffers = asked.chunks.is_new(asked.batch, measured=measured)
+        before = Snapshot(asked.model, generator=self.generator, buffers=buffers)
+        while True:
+            entropy = Entropy(clock=asked.clock) if Stat.ENTROPY in asked.needs else None
+            work = replace(asked, entropy=entropy)
+            try:
+                with entropy.watching(work.model) if entropy else nullcontext():
+                    share, finish = self._measure(work) if work.needs & IN_PIECES else (work.backward(), work.add_up)
+                work.chunks.fitted(work.batch, measured=measured)
+                return work, share, finish
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                work.chunks.halve(work.physical_batch, error, width=work.batch.width)
+            before.restore()  # outside `except`: the exception keeps the activations alive
+            trim_heap()
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
         """Those of the needs that are measured by hooks on modules, which compiled code may skip."""
