@@ -16,7 +16,7 @@ from adaptive_bench.estimators.moments import IN_PIECES, MOMENTS
 from adaptive_bench.estimators.request import BackwardRequest, BackwardResult, Finish
 from adaptive_bench.estimators.vector import Scalar, component_variance, numbers, total_sq_norm
 from adaptive_bench.execution.clock import Clock
-from adaptive_bench.execution.memory import Gauge, gauge, ran_out, trim_heap
+from adaptive_bench.execution.memory import Gauge, free_unused, gauge, ran_out
 from adaptive_bench.execution.physical_batch import PhysicalBatch
 from adaptive_bench.execution.ranks import Ranks
 from adaptive_bench.execution.snapshot import Snapshot
@@ -131,7 +131,7 @@ class GradientEstimator(ABC):
                     raise
                 work.chunks.halve(work.physical_batch, error, width=work.batch.width)
             before.restore()  # outside `except`: the exception keeps the activations alive
-            trim_heap()
+            free_unused()
 
     def hooked(self, needs: AbstractSet[Stat]) -> frozenset[Stat]:
         """Those of the needs that are measured by hooks on modules, which compiled code may skip."""

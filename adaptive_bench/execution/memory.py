@@ -35,10 +35,14 @@ def glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
-def trim_heap() -> None:
-    """Give the large buffers that the allocator keeps back to the system, and with them addresses and the resident set."""
+def free_unused() -> None:
+    """Give back what allocators keep for later: large buffers of the heap, and with them addresses and the resident set; and on
+    CUDA pieces in sizes that smaller passes have no use for.
+    """
     if (library := glibc()) is not None:
         library.malloc_trim(0)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 class Portions:
@@ -68,9 +72,7 @@ class Portions:
                 raise ValueError(f"a single row does not fit into the device's memory: {error}")
             else:
                 self.most = (stop - start) // 2
-                trim_heap()
-                if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-                    torch.cuda.empty_cache()
+                free_unused()
 
 
 class Gauge(Protocol):
@@ -129,7 +131,7 @@ class CpuGauge:
             ) from error
 
     def reset(self) -> None:
-        trim_heap()
+        free_unused()
         (PROCESS / "clear_refs").write_text("5")  # the peak is the present resident set
         status = _table(PROCESS / "status")
         room = [_table(Path("/proc/meminfo"))["MemAvailable"], *_group_room()]

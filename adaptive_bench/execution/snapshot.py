@@ -32,12 +32,10 @@ class Snapshot:
         self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if buffers else []
 
     def restore(self) -> None:
-        """Go back; every `.grad` is None then, and what they held is free for others."""
+        """Go back; every `.grad` is None then."""
         self._model.zero_grad(set_to_none=True)
         restore_random_state(self._random, self._device)
         if self._generator is not None and self._drawn is not None:
             self._generator.set_state(self._drawn)
         for buffer, kept in self._buffers:
             buffer.copy_(kept)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()  # of pieces in sizes that the next pass may have no use for
