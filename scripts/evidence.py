@@ -54,7 +54,7 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
             flags = shlex.split(study["tune"])
             call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
         tuned = [*words, *([f"optimizer.lr=${{tuned:{rates}}}"] if "tune" in study else [])]
-        if "on" not in own:
+        if "workload" not in own:
             others = [f"sweep={goal.get('sweep', sweep)}", *goal.get("overrides", []), f"arm={goal['arm']}"]
             call("train", *others, f"seed={goal['seeds']}", *tuned, f"results={folder / 'others'}")
         call("train", f"sweep={sweep}", *tuned, *([f"arm={own['arms']}"] if "arms" in own else []), f"results={folder}")
