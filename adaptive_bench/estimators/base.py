@@ -24,6 +24,7 @@ from adaptive_bench.stats import Stat
 from adaptive_bench.streams.base import Batch, LossFunction
 from adaptive_bench.validation import Positive, check
 
+STATE = ("epoch_sum", "generator", "convolutions")
 EPOCH = frozenset({Stat.EPOCH_GRAD_SQ_NORM, Stat.EPOCH_COMPONENT_VARIANCE})
 
 
@@ -193,7 +194,7 @@ class GradientEstimator(ABC):
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to measure the same numbers: {"epoch_sum", "generator", "convolutions"}."""
+        """What a resumed run needs to measure the same numbers, under the names of STATE."""
         return {
             "epoch_sum": {name: total.clone() for name, total in self._epoch_sum.items()},
             "generator": None if self.generator is None else self.generator.get_state(),
@@ -206,9 +207,9 @@ class GradientEstimator(ABC):
 
         Raises ValueError for the state of another kind of estimator.
         """
-        if set(state) != set(self.state_dict()) or (state["generator"] is None) != (self.generator is None):
+        if set(state) != {*STATE} or (state["generator"] is None) != (self.generator is None):
             raise ValueError(
-                f"this state does not belong to {type(self).__name__}: {', '.join(self.state_dict())} are expected, "
+                f"this state does not belong to {type(self).__name__}: {', '.join(STATE)} are expected, "
                 f"{'without' if self.generator is None else 'with'} a generator; load it where it was saved from"
             )
         self.convolutions.update(state["convolutions"])
