@@ -59,9 +59,9 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
             call("train", *others, f"seed={goal['seeds']}", *tuned, f"results={folder / 'others'}")
         call("train", f"sweep={sweep}", *tuned, *([f"arm={own['arms']}"] if "arms" in own else []), f"results={folder}")
         if arms := study.get("calibrated"):
-            known, rate = str(folder / f"{name}.calibration.yaml"), OmegaConf.load(rates).arms.deba.chosen
-            if not Path(known).exists():
-                call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", known)
+            known, rate = folder / f"{name}.calibration.yaml", OmegaConf.load(rates).arms.deba.chosen
+            if not known.exists():
+                call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", str(known))
             # ++, because what all runs share is composed first, with a scheduler that has no calibration
             call("train", f"sweep={sweep}", *tuned, f"arm={arms}", f"++scheduler.calibration={known}", f"results={folder}")
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))

@@ -125,12 +125,13 @@ class Ranks:
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """The tensors in their order, as many to a bucket as fit into it, and one at least."""
-    bucket: list[Tensor] = []
+    bucket, filled = list[Tensor](), 0
     for each in tensors:
-        if bucket and sum(held.nbytes for held in bucket) + each.nbytes > BUCKET:
+        if bucket and filled + each.nbytes > BUCKET:
             yield bucket
-            bucket = []
+            bucket, filled = [], 0
         bucket.append(each)
+        filled += each.nbytes
     if bucket:
         yield bucket
 
