@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -135,25 +136,29 @@ def rate(name: str, title: str, *, batch: int, against: int) -> judge.Finding | 
     return None
 
 
-def fixed_sizes(records: pd.DataFrame) -> str:
-    """Where the smallest and the largest fixed size of each workload end, at the best of their settings."""
+def fixed_sizes(records: pd.DataFrame, titles: Iterable[str]) -> str:
+    """Where the smallest and the largest fixed size of each workload end, at the best of their settings; "-" has none."""
     fixed = records[(records["scheduler"] == "fixed") & (records["block_scheduler"] == "fixed")]
     words = []
-    for _, runs in fixed.groupby("title", sort=False):
+    for title in titles:
+        runs = fixed[fixed["title"] == title]
+        if runs.empty:
+            words.append("-")
+            continue
         sizes = runs.assign(size=runs["first_batch_size"] * runs["first_block_size"])
         ends = sizes.groupby(["size", "label"])["final"].mean().groupby("size").agg("max" if runs["maximise"].iloc[0] else "min")
         words.append(", ".join(f"{size:,.0f}: {ends[size]:.3g}" for size in (ends.index[0], ends.index[-1])))
-    return "; ".join(words) or "none"
+    return "; ".join(words)
 
 
 def described(name: str, study: dict[str, Any]) -> dict[str, Any]:
     titles = [folded(name).records["title"].value_counts()] if is_there(name) else []
     return {
         "name": f"[{name}](tables/{name}.md), [report](reports/{name}.html)" if titles else name,
-        "tables": ", ".join(study["tables"]),
+        "tables": ", ".join(study["tables"]) or "-",
         "workloads": ", ".join(study["at"].values()),
         "runs": f"{sum(counts.sum() for counts in titles):,}" if titles else OPEN,
-        "fixed": fixed_sizes(folded(name).records) if titles else "-",
+        "fixed": fixed_sizes(folded(name).records, study["at"].values()) if titles else "-",
         "command": f"python -m scripts.evidence run {name} --data DIR",
         "minutes": study["minutes"] if titles else "-",
     }

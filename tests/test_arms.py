@@ -369,6 +369,7 @@ WISHES: dict[str, Callable[[Run], list[float]]] = {
     "deba_variance": partial(deba, only="variance"),
     "deba_variance_reversed": partial(deba, only="variance", noise_grows=True),
     "deba_norm": partial(deba, only="norm"),
+    "deba_equal": deba,
     "deba_loss": partial(deba, only="loss"),
     "deba_reversed": partial(deba, noise_grows=True),
     "deba_flags": deba_flags,
@@ -386,7 +387,9 @@ LIMITS = {  # smallest size, epochs between changes, largest factor of one chang
     "norm_test": (2, 0, 2, 1), "inner_product_test": (2, 0, 2, 1), "adadagrad": (2, 0, 2, 1), "cabs": (16, 0, math.inf, 1),
     "simigrad": (2, 0, math.inf, 1), "goodput": (2, 1, 2, 1),
 }  # fmt: skip
-LIMITS |= dict.fromkeys(("deba_variance", "deba_variance_reversed", "deba_norm", "deba_loss", "deba_reversed"), LIMITS["deba"])
+LIMITS |= dict.fromkeys(
+    ("deba_variance", "deba_variance_reversed", "deba_norm", "deba_loss", "deba_equal", "deba_reversed"), LIMITS["deba"]
+)
 LIMITS["gns_reversed"] = LIMITS["gns"]
 SCHEDULES = {"adabatch": lambda e, t: 0.75 ** math.floor(5 * t + 1e-9), "smith": smith, "cabs": lambda e, t: 1.0}
 POWERS = dict.fromkeys(("jump_rescaled", "doubling_rescaled", "divebatch_rescaled", "divebatch_oracle_rescaled", "smith"), 1.0)

@@ -158,7 +158,17 @@ def test_every_sweep_composes_with_all_its_runs(sweep):
         assert len(arms) >= 5
 
 
-LEFT_OUT = ("memory", "fixed_large_rescaled", "zaremba", "block", "deba_reversed", "deba_variance", "deba_norm", "deba_loss")
+LEFT_OUT = (
+    "memory",
+    "fixed_large_rescaled",
+    "zaremba",
+    "block",
+    "deba_reversed",
+    "deba_variance",
+    "deba_norm",
+    "deba_loss",
+    "deba_equal",
+)
 
 
 def test_the_sweeps_of_methods_leave_out_none():

@@ -38,10 +38,10 @@ class Statement:
     - changes, reversals, dips: the difference of these counts; falls: of evaluations that are worse than the one before;
     - decline: how far the last validation value lies below the best one, as overfitting makes it; the difference;
     - quarter: the validation value after a quarter of the budget, where more is better, also of perplexity; the difference;
-    - reaction: the samples from the first milestone of the learning rate to the next change of a size; the ratio, arm / against;
+    - reaction: the samples from the first milestone of the learning rate to the next change of a size, as a multiple of the mean
+      of the same from nine moments before it, when nothing happened; the ratio, arm / against;
     - validation_loss: the last one; the ratio, arm / against;
     - measuring: the share of the seconds that measuring takes, against a number;
-    - measure_step: the seconds that measuring takes in a step; the ratio, arm / against;
     - a column of the records: the ratio of whole runs, arm / against; seconds_train are those of the device, if there is one.
     `against` may be a number of final and decline, too.
     """
@@ -227,8 +227,11 @@ def _reaction(row: Row, made: Table, runs: Runs) -> float:
     settings = row["settings"]
     if not (milestones := settings.get("lr_schedule.milestones")):
         raise ValueError(f"of: reaction is that to a milestone of the learning rate; {row['label']} has none")
-    share = float(milestones[0]) / float(settings["epochs"])
-    return reaction(runs.trace(row["run"], STEPS), after=share * float(row["samples"]))
+    milestone = float(milestones[0]) / float(settings["epochs"]) * float(row["samples"])
+    trace = runs.trace(row["run"], STEPS)
+    # who changes sizes all the time is soon to change after anything
+    usual = np.mean([reaction(trace, after=milestone * tenths / 10) for tenths in range(1, 10)])
+    return reaction(trace, after=milestone) / float(usual)
 
 
 OF_A_RUN: Mapping[str, Callable[[Row, Table, Runs], float]] = {
@@ -238,7 +241,6 @@ OF_A_RUN: Mapping[str, Callable[[Row, Table, Runs], float]] = {
     "reaction": _reaction,
     "seconds_train": _seconds_train,
     "validation_loss": lambda row, made, runs: float(runs.validation(row["run"])["loss"].iloc[-1]),
-    "measure_step": lambda row, made, runs: row["seconds_measure"] / row["steps"],
     MEASURING: lambda row, made, runs: row["seconds_measure"] / (row["seconds_train"] + row["seconds_measure"]),
 }
 

@@ -149,12 +149,27 @@ def test_the_reaction_to_a_milestone_of_the_learning_rate(results: Results) -> N
             later = trace["samples"] > change
             trace.assign(batch_size_granted=trace["batch_size_granted"].where(~later, 40)).to_parquet(folder / "trace.parquet")
     sooner = found(results, "reaction", "less")
-    # 100, 120 and 140, in the geometric mean 118.9, against 300 samples
-    assert (sooner.verdict, sooner.effect[:5]) == (SUPPORTED, "0.396")
+    # 100, 120 and 140 samples, where it is 350, 370 and 390 from the moments before; against 300, where it is 550
+    expected = (100 / 350 * 120 / 370 * 140 / 390) ** (1 / 3) / (300 / 550)
+    assert (sooner.verdict, sooner.effect[:5]) == (SUPPORTED, f"{expected:.3f}")
     without = Results(results.folder / "without")
     add_pairs(without, factors=(1.0, 1.0), gains=(0.0, 0.0))
     with pytest.raises(ValueError, match="a milestone of the learning rate; jump has none"):
         found(without, "reaction", "less")
+
+
+def test_who_changes_sizes_all_the_time_reacts_to_nothing(results: Results) -> None:
+    for seed in range(3):
+        for arm, size in (("fixed_small", 20), ("jump", 25)):
+            settings: dict[str, object] = {"lr_schedule.milestones": [2]}
+            folder = results.add(arm, seed=seed, curve=[(0, 10), (1000, 90)], size=size, settings=settings)
+            trace = pd.read_parquet(folder / "trace.parquet")
+            late = trace["samples"] > 900  # of the first arm, which changes once; the other one changes at every step
+            changed = late if arm == "fixed_small" else pd.Series(range(len(trace))) % 2 == 1
+            trace.assign(batch_size_granted=trace["batch_size_granted"].mask(changed, 40)).to_parquet(folder / "trace.parquet")
+    # the mean of 50, 100, ... 450 to 900 is 650
+    usual, fixed = found(results, "reaction", "less"), 400 / 650
+    assert usual.verdict == CONTRADICTED and usual.effect.startswith(f"{1 / fixed:.2f} [")
 
 
 def test_the_decline_is_how_far_a_curve_ends_below_its_best(results: Results) -> None:
