@@ -50,20 +50,28 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
         sweep, rates = own.get("sweep", name), folder / f"{name}.yaml"
         words = [*(word.replace("{data}", data) for word in own.get("overrides", [])), *common]
         shorter = [f"epochs={study['tuning_epochs']}"] if "tuning_epochs" in study else []
+        arms = [f"arm={own['arms']}"] if "arms" in own else []
         if "tune" in study and not rates.exists():
             flags = shlex.split(study["tune"])
-            call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *shorter)
+            call("tune", sweep, *flags, "-o", str(rates), f"results={folder}", *words, *arms, *shorter)
         tuned = [*words, *([f"optimizer.lr=${{tuned:{rates}}}"] if "tune" in study else [])]
         if "workload" not in own:
             others = [f"sweep={goal.get('sweep', sweep)}", *goal.get("overrides", []), f"arm={goal['arm']}"]
             call("train", *others, f"seed={goal['seeds']}", *tuned, f"results={folder / 'others'}")
-        call("train", f"sweep={sweep}", *tuned, *([f"arm={own['arms']}"] if "arms" in own else []), f"results={folder}")
-        if arms := study.get("calibrated"):
+        call("train", f"sweep={sweep}", *tuned, *arms, f"results={folder}")
+        if "calibrated" in study:
             known, rate = folder / f"{name}.calibration.yaml", OmegaConf.load(rates).arms.deba.chosen
             if not known.exists():
                 call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", str(known))
             # ++, because what all runs share is composed first, with a scheduler that has no calibration
-            call("train", f"sweep={sweep}", *tuned, f"arm={arms}", f"++scheduler.calibration={known}", f"results={folder}")
+            call(
+                "train",
+                f"sweep={sweep}",
+                *tuned,
+                f"arm={study['calibrated']}",
+                f"++scheduler.calibration={known}",
+                f"results={folder}",
+            )
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
     for arm in study.get("controls", []):
         call("controls", str(folder), arm, *common)
