@@ -64,14 +64,8 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
             if not known.exists():
                 call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", str(known))
             # ++, because what all runs share is composed first, with a scheduler that has no calibration
-            call(
-                "train",
-                f"sweep={sweep}",
-                *tuned,
-                f"arm={study['calibrated']}",
-                f"++scheduler.calibration={known}",
-                f"results={folder}",
-            )
+            calibrated = [f"arm={study['calibrated']}", f"++scheduler.calibration={known}"]
+            call("train", f"sweep={sweep}", *tuned, *calibrated, f"results={folder}")
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
     for arm in study.get("controls", []):
         call("controls", str(folder), arm, *common)
