@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ def written(found: judge.Finding) -> str:
 
 
 def finding(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.Finding | None:
-    """What the studies say of a test of claims.yaml; None if they have not trained an arm, or measured the rate."""
+    """What the studies say of a test of claims.yaml; None if they have not trained an arm, or measured the rate.
+
+    The title names the study, where several have this workload.
+    """
     if "level" in test:
         return correlation(test, places)
     sides = [{key: value for key, value in test.items() if key != "than"}]
@@ -102,7 +106,10 @@ def finding(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.F
         if not {statement.arm, baseline or statement.arm} <= set(runs.records.loc[runs.records["title"] == title, "label"]):
             return None
         asked.append((statement, next(made for made in made_tables(name, baseline) if made.title == title), runs))
-    return judge.judge(*asked[0], than=asked[1] if len(asked) > 1 else None)
+    found = judge.judge(*asked[0], than=asked[1] if len(asked) > 1 else None)
+    name, title = places[test["at"]]
+    same = {other for other, titled in places.values() if titled == title}
+    return found if len(same) == 1 else replace(found, title=found.title.replace(title, f"{title} ({name})", 1))
 
 
 def correlation(test: dict[str, Any], places: dict[str, tuple[str, str]]) -> judge.Finding | None:
