@@ -60,12 +60,14 @@ def run(study: dict[str, Any], folder: Path, *, data: str, jobs: int) -> None:
             call("train", *others, f"seed={goal['seeds']}", *tuned, f"results={folder / 'others'}")
         call("train", f"sweep={sweep}", *tuned, *arms, f"results={folder}")
         if "calibrated" in study:
-            known, rate = folder / f"{name}.calibration.yaml", OmegaConf.load(rates).arms.deba.chosen
+            known, tried = folder / f"{name}.calibration.yaml", OmegaConf.load(rates).arms
+            fixed = [*words, f"optimizer.lr={tried.deba.chosen}"]
             if not known.exists():
-                call("calibrate", f"sweep={sweep}", *words, f"optimizer.lr={rate}", f"results={folder}", "-o", str(known))
-            # ++, because what all runs share is composed first, with a scheduler that has no calibration
-            calibrated = [f"arm={study['calibrated']}", f"++scheduler.calibration={known}"]
-            call("train", f"sweep={sweep}", *tuned, *calibrated, f"results={folder}")
+                call("calibrate", f"sweep={sweep}", *fixed, f"results={folder}", "-o", str(known))
+            for arm in study["calibrated"]:
+                # ++, because what all runs share is composed first, with a scheduler that has no calibration
+                calibrated = [f"arm={arm}", f"++scheduler.calibration={known}", f"results={folder}"]
+                call("train", f"sweep={sweep}", *(tuned if arm in tried else fixed), *calibrated)
     call("targets", str(folder / "others"), "-o", str(folder / "targets.yaml"), "--fraction", str(goal["fraction"]))
     for arm in study.get("controls", []):
         call("controls", str(folder), arm, *common)
