@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 
 from adaptive_bench.__main__ import main
@@ -150,7 +151,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="studies of results/studies.yaml, or the letters of their tables; none: all")
     parser.add_argument("--into", type=Path, default=RESULTS, help="where tables go (default: results)")
     parser.add_argument("--data", default="data", help="the folder of the data sets (default: data)")
-    parser.add_argument("--jobs", type=int, default=-1, help="runs beside each other (default: one a core)")
+    parser.add_argument("--jobs", type=int, default=-1, help="runs, or tables, beside each other (default: one a core)")
     return parser.parse_args()
 
 
@@ -159,22 +160,24 @@ def entry() -> int:
     asked = [name for name, study in known.items() if not chosen.names or {name, *study["tables"]} & {*chosen.names}]
     if not asked:
         sys.exit(f"no study and no table is called {' or '.join(chosen.names)}; there are {', '.join(known)}")
+    if chosen.command == "tables":
+        for name in asked:
+            if not is_there(name):
+                print(f"{name}: not run yet")
+        Parallel(n_jobs=chosen.jobs)(delayed(tables)(name, known[name], into=chosen.into) for name in asked if is_there(name))
+        if not chosen.names:
+            from scripts.claims import readme  # it needs this module
+
+            readme(chosen.into)
+        return 0
     differing = 0
     for name in asked:
-        if chosen.command == "tables" and is_there(name):
-            tables(name, known[name], into=chosen.into)
-        elif chosen.command == "tables":
-            print(f"{name}: not run yet")
-        elif chosen.command == "profile":
+        if chosen.command == "profile":
             profile(known[name], RESULTS / "evidence" / name, data=chosen.data)
         else:
             folder = RESULTS / ("evidence" if chosen.command == "run" else "reproduced") / name
             run(known[name], folder, data=chosen.data, jobs=chosen.jobs)
             differing += compare(name, folder) if chosen.command == "reproduce" else 0
-    if chosen.command == "tables" and not chosen.names:
-        from scripts.claims import readme  # it needs this module
-
-        readme(chosen.into)
     return int(differing > 0)
 
 
